@@ -1,0 +1,189 @@
+// Package connect is the contract between the engine and the systems it reads and writes. A Connector is what a
+// program puts into its Config: connect/kafka for Kafka. A Session is one opened connector: it assigns partitions,
+// delivers their records, writes records, and ends epochs.
+//
+// Who calls whom: the engine calls Session; the session's Run calls Handler, from one goroutine at a time. Assigned,
+// Revoked and Lost may block (the engine commits inside Revoked); Deliver never does.
+package connect
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/millstream-go/millstream/sink"
+	"github.com/millstream-go/millstream/source"
+)
+
+// Guarantee is what an application promises of each record's effect on state and output.
+type Guarantee uint8
+
+// The guarantees.
+const (
+	// ExactlyOnce: state, output and positions change in one atomic step.
+	ExactlyOnce Guarantee = iota
+	// AtLeastOnce: nothing is lost; after an unclean end records may be counted and written again.
+	AtLeastOnce
+	// AtMostOnce: nothing is doubled; after an unclean end records may be missing.
+	AtMostOnce
+)
+
+func (g Guarantee) String() string {
+	return [...]string{"exactly-once", "at-least-once", "at-most-once"}[g]
+}
+
+// Connector connects the descriptions of one system to its servers.
+type Connector interface {
+	// System is the word that descriptions use: "kafka".
+	System() string
+	// Check returns what is wrong with the connector's configuration, all of it, without talking to anyone.
+	Check() []error
+	// Open connects for one application instance. It verifies that the sources exist and creates what the
+	// application needs for itself (see App.Internal), or verifies it where it exists.
+	Open(ctx context.Context, app App) (Session, error)
+}
+
+// App is what a session needs to know of the application.
+type App struct {
+	ID          string // the application, also the name of its group
+	Instance    string // this instance; the same after a restart on the same state directory
+	Incarnation string // this start of the process
+	Static      bool   // the instance keeps its place in the group while it restarts
+	Guarantee   Guarantee
+	CommitEvery time.Duration
+	// SessionTimeout is how long an instance may be silent before its tasks move.
+	SessionTimeout time.Duration
+	Sources        []SourceSpec
+	// Groups lists the inputs (sources and repartition topics) that must be read side by side: partition i of all
+	// inputs of one group goes to one instance. Every input is in exactly one group.
+	Groups [][]string
+	Sinks  []string
+	// Internal are the topics that belong to the application: repartition topics and changelogs.
+	Internal []InternalTopic
+	// FetchBytes bounds what the session holds of fetched records.
+	FetchBytes int64
+	// OwnAll makes one instance own every partition and all others wait (in-memory exchange).
+	OwnAll bool
+	Logger *slog.Logger
+}
+
+// SourceSpec is one source to read.
+type SourceSpec struct {
+	Name  string
+	Start source.Start
+}
+
+// Purpose tells the internal topics apart.
+type Purpose uint8
+
+// The purposes of internal topics.
+const (
+	Repartition Purpose = iota
+	Changelog
+)
+
+// InternalTopic is a topic that the application creates for itself.
+type InternalTopic struct {
+	Name    string
+	Purpose Purpose
+	// Partitions, or 0: as many as the largest of the sources named in Like; an existing topic keeps its number.
+	Partitions int32
+	Like       []string // sources, or internal topics that stand earlier in App.Internal
+}
+
+// Handler is the engine's side of a running session.
+type Handler interface {
+	// Assigned hands over partitions, paused: the engine restores their tasks, then calls Session.Start.
+	Assigned(ctx context.Context, parts []source.Partition)
+	// Revoked takes partitions back in good order: the engine finishes the epoch of all its tasks, commits it, and
+	// releases these before it returns.
+	Revoked(ctx context.Context, parts []source.Partition)
+	// Lost says that the partitions have gone to others already, or may have: nothing may be committed for them.
+	Lost(parts []source.Partition)
+	// Deliver hands over a batch of a started partition. Batches of one partition come in order.
+	Deliver(b source.Batch)
+	// Room returns how many more bytes the engine can queue. The session fetches nothing while it is not positive; it
+	// asks again after Session.Wake.
+	Room() int64
+}
+
+// Committed is what the last commit left for a partition.
+type Committed struct {
+	Position source.Position
+	Metadata string // as given to Commit
+}
+
+// PositionCommit is a partition's processed position, to be committed.
+type PositionCommit struct {
+	Partition source.Partition
+	Next      source.Position // the first position that was not processed
+	Metadata  string
+}
+
+// Session is an open connector. All methods but Run may be called from any goroutine, while Run runs.
+type Session interface {
+	// Partitions returns the number of partitions of each source and internal topic.
+	Partitions() map[string]int32
+	// Limits returns what a destination accepts, so that a record it would refuse is found before it is sent and goes
+	// to its error policy, instead of failing the epoch of all the others.
+	Limits(stream string) Limits
+	// Run takes part in the group and delivers records until ctx ends (nil) or the session is of no use any more.
+	Run(ctx context.Context, h Handler) error
+	// Committed returns what was committed for the partitions, once no open transaction can still change it.
+	// Partitions without a commit are missing from the result.
+	Committed(ctx context.Context, parts []source.Partition) (map[source.Partition]Committed, error)
+	// ReadChangelog reads a partition of an internal topic from a position to the end that it has when called, with
+	// committed records only, and returns the position after the last. The end is exact: it waits for transactions
+	// that are open below it. Call it after Committed.
+	ReadChangelog(ctx context.Context, part source.Partition, from source.Position, apply func([]source.Record) error) (source.Position, error)
+	// Start begins delivery of assigned partitions at these positions; a partition without one begins where its
+	// source's Start says. It returns the partitions that had nothing to read at that moment.
+	Start(ctx context.Context, at map[source.Partition]*source.Position) (caughtUp []source.Partition, err error)
+	// Pause stops and Resume continues delivery of single partitions. What was fetched already may still come.
+	Pause(parts []source.Partition)
+	Resume(parts []source.Partition)
+	// Wake makes a waiting Run ask Room again.
+	Wake()
+
+	// Begin opens the next epoch. Exactly-once: the transaction.
+	Begin() error
+	// Produce writes records in the open epoch; it may wait for room in the client's buffer. Errors show at Flush.
+	Produce(ctx context.Context, recs []sink.Record) error
+	// Flush waits until every record of the epoch is acknowledged, and returns for each changelog partition written
+	// the position after its last record. An error means that the epoch must be aborted.
+	Flush(ctx context.Context) (map[source.Partition]source.Position, error)
+	// Commit ends the epoch: exactly-once, it is the atomic step that makes records and positions visible; the others
+	// commit the positions. The partitions' generation is checked: a zombie's commit fails. An error wrapping
+	// ErrUnknown says that the outcome is not known.
+	Commit(ctx context.Context, at []PositionCommit) error
+	// Transactional says whether Commit is the commit point. If not, the engine's own store is, and Commit comes after
+	// the store's batch.
+	Transactional() bool
+	// Abort drops the open epoch. The session is of no use afterwards, and must be closed.
+	Abort(ctx context.Context)
+	// Purge deletes records of a repartition topic below a committed position. It is best effort.
+	Purge(ctx context.Context, below map[source.Partition]source.Position) error
+	// Leave gives up the instance's place in the group, so that others take over at once.
+	Leave(ctx context.Context) error
+	// Close ends the session without leaving a static membership.
+	Close(ctx context.Context)
+}
+
+// Limits is what a destination accepts. Zero values mean no limit.
+type Limits struct {
+	MaxBytes  int           // key, value and headers of one record
+	MaxBehind time.Duration // how far a record's time may lie behind the wall clock
+	MaxAhead  time.Duration // how far ahead
+}
+
+// Errors that the engine tells apart. Connectors wrap them.
+var (
+	// ErrUnknown: a commit was sent and not answered. The engine fences, reads back, and goes on from there.
+	ErrUnknown = errors.New("outcome of the commit is not known")
+	// ErrFenced: another instance has taken over the partitions or the identity. The engine drops what it did since
+	// the last commit and joins again.
+	ErrFenced = errors.New("fenced by another instance")
+	// ErrRetry: the epoch failed for a passing reason and must be done again from the last commit.
+	ErrRetry = errors.New("epoch must be repeated")
+)

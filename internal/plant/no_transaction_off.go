@@ -1,0 +1,6 @@
+//go:build !plant_no_transaction
+
+package plant
+
+// NoTransaction: outputs are written outside of the transaction.
+const NoTransaction = false

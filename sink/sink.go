@@ -1,0 +1,62 @@
+// Package sink describes where results go. Like the descriptions in package source these are light and import no
+// client; the connector that serves them is bound at Build.
+package sink
+
+import (
+	"github.com/millstream-go/millstream/source"
+	"github.com/millstream-go/millstream/stream/codec"
+)
+
+// Sink describes a destination of values of type V.
+type Sink[V any] struct {
+	Spec  Spec
+	Value codec.Codec[V]
+	// Key appends the record's key, if it is not to be the one that the stream carries. See Keyed.
+	Key func(dst []byte, v V) []byte
+	// Route picks the partition, if it is not to be the key's. See Partitioned.
+	Route func(v V, partitions int32) int32
+}
+
+// Spec is the untyped part of a description.
+type Spec struct {
+	System     string // the connector that serves it: "kafka"
+	Name       string // topic or stream
+	RoundRobin bool
+}
+
+// Kafka describes a topic. Records carry the key of the stream they come from (the key of the record that was read, or
+// of the last KeyBy), and go to the partition that the Java client would choose for it. A record without a key goes to
+// the partitions in turn.
+func Kafka[V any](topic string, value codec.Codec[V]) Sink[V] {
+	return Sink[V]{Spec: Spec{System: "kafka", Name: topic}, Value: value}
+}
+
+// Keyed makes the record's key from its value: key appends it to dst. A nil result means no key.
+func (s Sink[V]) Keyed(key func(dst []byte, v V) []byte) Sink[V] {
+	s.Key = key
+	return s
+}
+
+// RoundRobin spreads the records over the partitions in turn, whatever their keys. The order of a key is lost.
+func (s Sink[V]) RoundRobin() Sink[V] {
+	s.Spec.RoundRobin = true
+	return s
+}
+
+// Partitioned lets route choose the partition, from 0 to partitions-1. A number outside of it is the record's error.
+func (s Sink[V]) Partitioned(route func(v V, partitions int32) int32) Sink[V] {
+	s.Route = route
+	return s
+}
+
+// ByKey, as a Record's partition, leaves the choice to the key's hash.
+const ByKey int32 = -1
+
+// Record is one record as the engine hands it to a connector. The bytes are the connector's from then on.
+type Record struct {
+	Stream     string
+	Partition  int32 // or ByKey
+	Key, Value []byte
+	Headers    []source.Header
+	Time       int64 // ms since the epoch
+}

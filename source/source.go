@@ -1,0 +1,92 @@
+// Package source describes what an application reads. A description is light: it names a topic, its codecs and its
+// policies, and imports no client. The client comes in with its connector (see package connect), bound at Build, so
+// that the same topology runs on a cluster, on an in-process broker, or record by record in a test.
+//
+// The second half of the package is the contract between the engine and its connectors: records, partitions,
+// positions. Nothing in it is shaped by one system; a Kinesis shard is a partition, its sequence number a position.
+package source
+
+import (
+	"time"
+
+	"github.com/millstream-go/millstream/onerror"
+	"github.com/millstream-go/millstream/stream/codec"
+)
+
+// Source describes a stream of values of type V.
+type Source[V any] struct {
+	Spec  Spec
+	Value codec.Codec[V]
+}
+
+// KeyedSource describes a stream that is partitioned by its keys already, so that keyed operators read it without a
+// repartition: all records of a key are in one partition. See stream.Topology.FromKeyed.
+type KeyedSource[K comparable, V any] struct {
+	Spec  Spec
+	Key   codec.Codec[K]
+	Value codec.Codec[V]
+}
+
+// Spec is the untyped part of a description.
+type Spec struct {
+	System  string // the connector that serves it: "kafka"
+	Name    string // topic or stream
+	Start   Start  // where to begin when nothing was committed yet
+	OnError onerror.Policy
+	// NoKey is what becomes of a record without a key in a keyed source: onerror.Skip unless set.
+	NoKey onerror.Policy
+	// OnTombstone is what becomes of a record with a null value in a stream: onerror.Skip unless set.
+	OnTombstone onerror.Policy
+	MaxAhead    time.Duration
+	MaxBytes    int
+}
+
+// Start is where reading begins when no position was committed.
+type Start uint8
+
+// The start positions.
+const (
+	Earliest Start = iota
+	Latest
+)
+
+// Option sets a rarer property of a source.
+type Option func(*Spec)
+
+// StartAt says where to begin when no position was committed yet. The default is Earliest.
+func StartAt(s Start) Option { return func(d *Spec) { d.Start = s } }
+
+// OnError says what becomes of records that do not decode, or whose processing fails. The default is onerror.Skip.
+func OnError(p onerror.Policy) Option { return func(d *Spec) { d.OnError = p } }
+
+// OnNullKey says what becomes of records without a key in a keyed source. The default is onerror.Skip.
+func OnNullKey(p onerror.Policy) Option { return func(d *Spec) { d.NoKey = p } }
+
+// OnTombstone says what becomes of records with a null value. The default is onerror.Skip.
+func OnTombstone(p onerror.Policy) Option { return func(d *Spec) { d.OnTombstone = p } }
+
+// MaxAhead bounds event times: one that lies more than d ahead of the wall clock is bad data, handled by the source's
+// OnError policy, because it would move the watermark and make all the others late. The default is 24 hours; a
+// negative d switches the check off. Event times before 1970 are accepted.
+func MaxAhead(d time.Duration) Option { return func(s *Spec) { s.MaxAhead = d } }
+
+// MaxBytes bounds a record's value; a larger one is bad data. The default is 1 MiB; 0 or less means no bound.
+func MaxBytes(n int) Option { return func(s *Spec) { s.MaxBytes = n } }
+
+// Kafka describes a topic whose records' keys do not matter to the topology, or are made by KeyBy.
+func Kafka[V any](topic string, value codec.Codec[V], opts ...Option) Source[V] {
+	return Source[V]{spec("kafka", topic, opts), value}
+}
+
+// KafkaKeyed describes a topic that its producers partition by key, as every Kafka client does by default.
+func KafkaKeyed[K comparable, V any](topic string, key codec.Codec[K], value codec.Codec[V], opts ...Option) KeyedSource[K, V] {
+	return KeyedSource[K, V]{spec("kafka", topic, opts), key, value}
+}
+
+func spec(system, name string, opts []Option) Spec {
+	s := Spec{System: system, Name: name, MaxAhead: 24 * time.Hour, MaxBytes: 1 << 20}
+	for _, o := range opts {
+		o(&s)
+	}
+	return s
+}
