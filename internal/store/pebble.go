@@ -47,9 +47,11 @@ func (s *Store) pebbleOptions(mustExist bool) *pebble.Options {
 		Logger:                      pebbleLogger{s.opts.Logger, s.guard},
 		EventListener:               s.listener(),
 	}
-	for i := range o.Levels {
+	last := len(o.Levels) - 1
+	for i := range last {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // about 1 % false positives
 	}
+	o.Levels[last].FilterPolicy = pebble.NoFilterPolicy // a Get would not use it there
 	return o
 }
 
