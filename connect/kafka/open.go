@@ -1,0 +1,288 @@
+package kafka
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/millstream-go/millstream/connect"
+	"github.com/millstream-go/millstream/internal/plant"
+	"github.com/millstream-go/millstream/source"
+)
+
+func (c Cluster) dialTimeout() time.Duration {
+	if c.DialTimeout > 0 {
+		return c.DialTimeout
+	}
+	return defaultDialTimeout
+}
+
+// transactionalID is what two processes of one instance have in common, so that the later one fences the earlier.
+func transactionalID(app connect.App) string { return app.ID + "-" + app.Instance }
+
+// transactionTimeout is shorter than the session, so that a dead instance's transaction does not keep its successor
+// waiting much longer than the group does.
+func transactionTimeout(app connect.App) time.Duration { return app.SessionTimeout * 3 / 4 }
+
+// Open connects: it reaches a broker, verifies what the application needs of the cluster, creates or verifies the
+// internal topics, and, under exactly-once, fences an earlier process of this instance and ends its transaction. All
+// of it happens before this instance joins the group, which Run does.
+func (c Cluster) Open(ctx context.Context, app connect.App) (connect.Session, error) {
+	if errs := c.Check(); len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	if err := complete(&app); err != nil {
+		return nil, err
+	}
+	if c.TLS != nil && c.TLS.InsecureSkipVerify {
+		app.Logger.Warn("TLS without verification: the brokers' identity is not checked, and everything can be read and changed on the way", "brokers", c.Brokers)
+	}
+	s := newSession(c, app)
+	if err := s.open(ctx); err != nil {
+		s.Close(context.WithoutCancel(ctx))
+		if perm := acl(err, app); perm != nil {
+			return nil, perm
+		}
+		return nil, err
+	}
+	return s, nil
+}
+
+// complete fills in what an App may leave open, and finds what cannot work.
+func complete(app *connect.App) error {
+	if app.Logger == nil {
+		app.Logger = slog.New(slog.DiscardHandler)
+	}
+	if app.SessionTimeout == 0 {
+		app.SessionTimeout = 10 * time.Second
+	}
+	if app.FetchBytes <= 0 {
+		app.FetchBytes = 32 << 20
+	}
+	if app.ID == "" || app.Instance == "" {
+		return errors.New("kafka: the application needs an id and an instance name")
+	}
+	if len(transactionalID(*app)) > 249 {
+		return fmt.Errorf("kafka: application id and instance name have %d characters together: at most 248 fit into a transactional id", len(app.ID)+len(app.Instance))
+	}
+	if t := transactionTimeout(*app); app.Guarantee == connect.ExactlyOnce && app.CommitEvery > t/2 {
+		return fmt.Errorf("kafka: a commit interval of %v is too long for a session timeout of %v: a transaction must end within %v (three quarters of the session timeout), "+
+			"and the interval may take half of that: use a commit interval of %v or less, or a longer session timeout", app.CommitEvery, app.SessionTimeout, t, t/2)
+	}
+	seen := map[string]bool{}
+	for _, g := range app.Groups {
+		for _, t := range g {
+			if seen[t] {
+				return fmt.Errorf("kafka: input %q is in two groups", t)
+			}
+			seen[t] = true
+		}
+	}
+	for _, src := range app.Sources {
+		if !seen[src.Name] {
+			return fmt.Errorf("kafka: source %q is in no group of inputs", src.Name)
+		}
+	}
+	return nil
+}
+
+func (s *session) open(ctx context.Context) error {
+	var err error
+	if s.data, err = kgo.NewClient(append(s.commonOptions(), s.readOptions()...)...); err != nil {
+		return fmt.Errorf("kafka: configure the reading client: %w", err)
+	}
+	s.adm = kadm.NewClient(s.data)
+	ping, cancel := context.WithTimeout(ctx, s.cluster.dialTimeout())
+	defer cancel()
+	if err := s.ping(ping); err != nil {
+		return explainDial(s.cluster, err)
+	}
+	if s.app.Guarantee == connect.ExactlyOnce {
+		if err := s.checkTransactionVersion(ctx); err != nil {
+			return err
+		}
+	}
+	if err := s.prepareTopics(ctx); err != nil {
+		return err
+	}
+	return s.openProducer(ctx)
+}
+
+// ping tries until a broker answers, an error shows that trying again is of no use, or the time is over.
+func (s *session) ping(ctx context.Context) error {
+	for {
+		err := s.data.Ping(ctx)
+		if err == nil {
+			return nil
+		}
+		var refused *net.OpError
+		if passing := errors.As(err, &refused) && refused.Op == "dial"; !passing || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+func (s *session) openProducer(ctx context.Context) error {
+	opts := append(s.commonOptions(), s.writeOptions()...)
+	if s.app.Guarantee == connect.ExactlyOnce {
+		opts = append(opts, kgo.TransactionalID(transactionalID(s.app)), kgo.TransactionTimeout(transactionTimeout(s.app)),
+			kgo.ConcurrentTransactionsBackoff(2*time.Millisecond))
+	}
+	var err error
+	if s.producer, err = kgo.NewClient(opts...); err != nil {
+		return fmt.Errorf("kafka: configure the writing client: %w", err)
+	}
+	if plant.NoTransaction {
+		if s.outside, err = kgo.NewClient(append(s.commonOptions(), s.writeOptions()...)...); err != nil {
+			return fmt.Errorf("kafka: configure the writing client: %w", err)
+		}
+	}
+	if s.app.Guarantee != connect.ExactlyOnce {
+		return nil
+	}
+	// InitProducerID: from here on an earlier process of this instance can commit nothing, and what it left open is aborted.
+	if _, _, err := s.producer.ProducerID(ctx); err != nil {
+		return fmt.Errorf("kafka: take over transactional id %q: %w", transactionalID(s.app), err)
+	}
+	return nil
+}
+
+func (s *session) commonOptions() []kgo.Opt {
+	c := s.cluster
+	age := c.MetadataMaxAge
+	if age == 0 {
+		age = defaultMetadataAge
+	}
+	opts := []kgo.Opt{
+		kgo.SeedBrokers(c.Brokers...),
+		kgo.ClientID(s.app.ID + "-" + s.app.Instance),
+		kgo.SoftwareNameAndVersion("millstream", "v0"),
+		kgo.WithLogger(clientLogger{s.app.Logger}),
+		kgo.MetadataMaxAge(age),
+		kgo.MetadataMinAge(min(age, 250*time.Millisecond)),
+		kgo.RetryTimeout(30 * time.Second),
+		kgo.MaxDecompressBatchBytes(128 << 20),
+		kgo.BrokerMaxReadBytes(100 << 20),
+	}
+	if c.SASL != nil {
+		opts = append(opts, kgo.SASL(c.SASL))
+	}
+	switch {
+	case c.TLS != nil && c.Dialer != nil:
+		conf, dial := secureTLS(c.TLS), c.Dialer
+		opts = append(opts, kgo.Dialer(func(ctx context.Context, network, host string) (net.Conn, error) {
+			conn, err := dial(ctx, network, host)
+			if err != nil {
+				return nil, err
+			}
+			conf := conf.Clone()
+			if conf.ServerName == "" {
+				conf.ServerName, _, _ = net.SplitHostPort(host)
+			}
+			t := tls.Client(conn, conf)
+			if err := t.HandshakeContext(ctx); err != nil {
+				_ = conn.Close()
+				return nil, err
+			}
+			return t, nil
+		}))
+	case c.TLS != nil:
+		opts = append(opts, kgo.DialTLSConfig(secureTLS(c.TLS)))
+	case c.Dialer != nil:
+		opts = append(opts, kgo.Dialer(c.Dialer))
+	}
+	return opts
+}
+
+func secureTLS(c *tls.Config) *tls.Config {
+	c = c.Clone()
+	c.MinVersion = max(c.MinVersion, tls.VersionTLS12)
+	return c
+}
+
+func (s *session) readOptions() []kgo.Opt {
+	opts := []kgo.Opt{
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.KeepControlRecords(), // their offsets count as read
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.FetchMaxBytes(int32(min(s.app.FetchBytes, 50<<20))),
+		kgo.FetchMaxPartitionBytes(int32(min(s.app.FetchBytes, 1<<20))),
+		kgo.WithPools(s.pools),
+	}
+	if s.cluster.Profile == Throughput {
+		opts = append(opts, kgo.FetchMinBytes(16<<10), kgo.FetchMaxWait(10*time.Millisecond))
+	} else {
+		opts = append(opts, kgo.FetchMinBytes(1), kgo.FetchMaxWait(5*time.Second))
+	}
+	return append(opts, s.cluster.ClientOptions...)
+}
+
+func (s *session) writeOptions() []kgo.Opt {
+	linger := 5 * time.Millisecond
+	if s.cluster.Profile == Latency {
+		linger = 0
+	}
+	return append([]kgo.Opt{
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.ProducerBatchCompression(kgo.Lz4Compression()),
+		kgo.ProducerBatchMaxBytesFn(s.batchBytes),
+		kgo.MaxBufferedRecords(1 << 20),
+		kgo.MaxBufferedBytes(64 << 20),
+		kgo.ProducerLinger(linger),
+		kgo.RecordPartitioner(partitioner()),
+		kgo.UnknownTopicRetries(4),
+	}, s.cluster.ClientOptions...)
+}
+
+// checkTransactionVersion refuses brokers on which a late request of a dead process can end a transaction of the living.
+func (s *session) checkTransactionVersion(ctx context.Context) error {
+	resp, err := kmsg.NewPtrApiVersionsRequest().RequestWith(ctx, s.data)
+	if err != nil {
+		return fmt.Errorf("kafka: ask the broker for its features: %w", err)
+	}
+	level := int16(0)
+	for _, f := range resp.FinalizedFeatures {
+		if f.Name == "transaction.version" {
+			level = f.MaxVersionLevel
+		}
+	}
+	if level >= 2 {
+		return nil
+	}
+	if len(resp.FinalizedFeatures) == 0 && len(resp.SupportedFeatures) == 0 {
+		s.log.Warn("the broker does not say which features it has: exactly-once holds only if its transactions have the guarantees of KIP-890 (transaction.version 2)")
+		return nil
+	}
+	if supported := slices.ContainsFunc(resp.SupportedFeatures, func(f kmsg.ApiVersionsResponseSupportedFeature) bool {
+		return f.Name == "transaction.version" && f.MaxVersion >= 2
+	}); supported {
+		return fmt.Errorf("kafka: exactly-once needs the broker's feature transaction.version at level 2 or above (KIP-890), and it is at %d: "+
+			"kafka-features.sh --bootstrap-server %s upgrade --feature transaction.version=2, or run at-least-once", level, s.cluster.Brokers[0])
+	}
+	return errors.New("kafka: exactly-once needs a broker with the feature transaction.version 2 (KIP-890: Kafka 4.0 or later), and this one does not know it: " +
+		"upgrade the brokers, or run at-least-once")
+}
+
+// startOf is where an input without a commit begins.
+func (s *session) startOf(stream string) source.Start {
+	for _, src := range s.app.Sources {
+		if src.Name == stream {
+			return src.Start
+		}
+	}
+	return source.Earliest
+}

@@ -1,0 +1,211 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/millstream-go/millstream/connect"
+	"github.com/millstream-go/millstream/source"
+)
+
+// session is an open connector. Its fields are set by open, or guarded as they say.
+type session struct {
+	cluster Cluster
+	app     connect.App
+	log     *slog.Logger
+	pools   *pools
+
+	data     *kgo.Client // reads what was started, and asks everything else
+	adm      *kadm.Client
+	producer *kgo.Client
+	outside  *kgo.Client // plant.NoTransaction: writes without the transaction
+	member   membership
+
+	calls chan call     // what the group says, for Run
+	wake  chan struct{} // capacity 1: Run looks again at its conditions
+	fatal chan error    // capacity 1: what ends the session
+	ended chan struct{} // closed when Run returned
+
+	mu        sync.Mutex
+	group     *kgo.Client // set by Run
+	topics    map[string]topic
+	reading   map[source.Partition]*cursor // started partitions
+	committed map[source.Partition]source.Position
+	polling   context.Context    // of the poll in progress
+	interrupt context.CancelFunc // ends it
+	running   bool
+	closed    bool
+
+	epoch     *epoch // the open one; Begin to Commit are called one after the other
+	changelog map[string]bool
+	planted   int // plant.UncheckedProduce
+
+	restoring restoreClients
+}
+
+func newSession(c Cluster, app connect.App) *session {
+	s := &session{
+		cluster: c, app: app, log: app.Logger.With("application", app.ID, "instance", app.Instance), pools: &pools{},
+		calls: make(chan call, 16), wake: make(chan struct{}, 1), fatal: make(chan error, 1), ended: make(chan struct{}),
+		topics: map[string]topic{}, reading: map[source.Partition]*cursor{}, committed: map[source.Partition]source.Position{},
+		changelog: map[string]bool{},
+	}
+	s.member.held = map[source.Partition]bool{}
+	s.restoring.open = func() (*kgo.Client, error) {
+		return kgo.NewClient(append(s.commonOptions(), s.cluster.ClientOptions...)...)
+	}
+	for _, t := range app.Internal {
+		s.changelog[t.Name] = t.Purpose == connect.Changelog
+	}
+	return s
+}
+
+// Partitions returns the number of partitions of each source, internal topic and sink.
+func (s *session) Partitions() map[string]int32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := make(map[string]int32, len(s.topics))
+	for name, t := range s.topics {
+		m[name] = t.partitions
+	}
+	return m
+}
+
+func (s *session) Limits(stream string) connect.Limits {
+	s.mu.Lock()
+	l := s.topics[stream].limits
+	s.mu.Unlock()
+	l.MaxBytes = int(s.batchBytes(stream)) - batchOverhead
+	return l
+}
+
+func (s *session) Transactional() bool { return s.app.Guarantee == connect.ExactlyOnce }
+
+func (s *session) Wake() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// leaveTimeout bounds how long a leave may queue behind a rebalance that waits for a dead member.
+const leaveTimeout = time.Second
+
+// Leave gives up the place in the group. Nothing can be committed afterwards. It waits for the coordinator no longer
+// than a second: a leave can queue for many behind a rebalance.
+func (s *session) Leave(ctx context.Context) error {
+	s.mu.Lock()
+	group := s.group
+	s.mu.Unlock()
+	if group == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	var err error
+	if s.app.Static {
+		// A client with an instance id never leaves by itself.
+		req := kmsg.NewPtrLeaveGroupRequest()
+		req.Group = s.app.ID
+		m := kmsg.NewLeaveGroupRequestMember()
+		m.InstanceID = &s.app.Instance
+		m.Reason = kmsg.StringPtr("the instance leaves for good")
+		req.Members = append(req.Members, m)
+		var resp *kmsg.LeaveGroupResponse
+		if resp, err = req.RequestWith(ctx, s.data); err == nil {
+			err = kerr.ErrorForCode(resp.ErrorCode)
+			for _, m := range resp.Members {
+				err = errors.Join(err, kerr.ErrorForCode(m.ErrorCode))
+			}
+		}
+	} else {
+		err = group.LeaveGroupContext(ctx)
+	}
+	s.member.lose()
+	s.closeGroup(ctx)
+	if err != nil && !errors.Is(err, kerr.UnknownMemberID) {
+		return fmt.Errorf("kafka: leave group %q (its partitions stay with this instance for up to %v): %w", s.app.ID, s.app.SessionTimeout, err)
+	}
+	return nil
+}
+
+// closeTimeout bounds Close where the caller's context does not.
+const closeTimeout = 5 * time.Second
+
+// Close ends the session. A transaction that is still open is not ended: the next Open of this instance aborts it, or
+// the broker does when its time is over.
+func (s *session) Close(ctx context.Context) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	s.closed = true
+	running := s.running
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
+	defer cancel()
+	s.fail(errClosed)
+	if running {
+		select {
+		case <-s.ended:
+		case <-ctx.Done():
+		}
+	}
+	s.member.lose()
+	s.closeGroup(ctx)
+	for _, cl := range []*kgo.Client{s.producer, s.outside, s.data} {
+		if cl != nil {
+			closeWithin(ctx, cl)
+		}
+	}
+	s.restoring.close(ctx)
+}
+
+var errClosed = errors.New("kafka: the session was closed")
+
+func (s *session) closeGroup(ctx context.Context) {
+	s.mu.Lock()
+	group := s.group
+	s.group = nil
+	s.mu.Unlock()
+	if group != nil {
+		closeWithin(ctx, group)
+	}
+}
+
+// closeWithin closes a client, and goes on without it if that takes too long: a client may be held up by a rebalance, or
+// by a broker that does not answer. What it still does then, it does alone.
+func closeWithin(ctx context.Context, cl *kgo.Client) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		cl.CloseAllowingRebalance()
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+// fail ends Run with err.
+func (s *session) fail(err error) {
+	select {
+	case s.fatal <- err:
+	default:
+	}
+	s.mu.Lock()
+	if s.interrupt != nil {
+		s.interrupt()
+	}
+	s.mu.Unlock()
+}
