@@ -1,0 +1,218 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+)
+
+// ours is the engine whose ratios are taken.
+const ours = "millstream"
+
+// Run is one run of one engine.
+type Run struct {
+	Workload string  `json:"workload"`
+	Mode     string  `json:"mode"` // such as "update, exactly-once"
+	Engine   string  `json:"engine"`
+	Round    int     `json:"round"`
+	Verified string  `json:"verified"` // "yes", "no", "" = not checked in this round
+	Error    string  `json:"error,omitempty"`
+	Load     float64 `json:"load"` // load average of one minute, when it ended
+	Figures  Figures `json:"figures"`
+}
+
+// Figures is the line that an engine prints.
+type Figures struct {
+	Records   int64   `json:"records"`
+	Outputs   int64   `json:"outputs"`
+	PerSecond float64 `json:"records_per_s"`
+	CPU       float64 `json:"cpu_us_per_record"`
+	CPUSteady float64 `json:"cpu_us_per_record_steady"`
+	PeakRSS   float64 `json:"peak_rss_mib"`
+}
+
+// metrics are the figures that are summarized, in the order of the table.
+var metrics = []struct {
+	name string
+	of   func(Figures) float64
+}{
+	{"cpu_us_per_record", func(f Figures) float64 { return f.CPU }},
+	{"cpu_us_per_record_steady", func(f Figures) float64 { return f.CPUSteady }},
+	{"records_per_s", func(f Figures) float64 { return f.PerSecond }},
+	{"peak_rss_mib", func(f Figures) float64 { return f.PeakRSS }},
+}
+
+// Spread is the median of the rounds with the smallest and the largest.
+type Spread struct {
+	Median float64 `json:"median"`
+	Min    float64 `json:"min"`
+	Max    float64 `json:"max"`
+}
+
+func spread(v []float64) Spread {
+	v = slices.Sorted(slices.Values(v))
+	n := len(v)
+	return Spread{Median: (v[(n-1)/2] + v[n/2]) / 2, Min: v[0], Max: v[n-1]}
+}
+
+// Row is one engine on one workload.
+type Row struct {
+	Workload string            `json:"workload"`
+	Mode     string            `json:"mode"`
+	Engine   string            `json:"engine"`
+	Rounds   int               `json:"rounds"`
+	Records  int64             `json:"records"`
+	Outputs  Spread            `json:"outputs"`
+	Metrics  map[string]Spread `json:"metrics"`
+	Load     Spread            `json:"load"`
+	Verified string            `json:"verified"` // "yes" when checked and right in every round that was checked
+}
+
+// Ratio is Millstream's figure divided by another engine's, taken round by round, so that what the machine does beside
+// it weighs on both.
+type Ratio struct {
+	Workload string  `json:"workload"`
+	Mode     string  `json:"mode"`
+	Against  string  `json:"against"`
+	Metric   string  `json:"metric"`
+	Median   float64 `json:"median"`
+	Min      float64 `json:"min"`
+	Max      float64 `json:"max"`
+	Target   float64 `json:"target,omitempty"` // none if 0
+	Bound    string  `json:"bound,omitempty"`  // "at most" or "at least" the target
+	Met      *bool   `json:"met,omitempty"`
+}
+
+// Results is what benchmarks/results.json holds.
+type Results struct {
+	Machine  Machine           `json:"machine"`
+	Versions map[string]string `json:"versions"`
+	Load     Spread            `json:"load"`
+	Rows     []Row             `json:"rows"`
+	Ratios   []Ratio           `json:"ratios"`
+	Failures []string          `json:"failures"`
+}
+
+func readRuns(r io.Reader) ([]Run, error) {
+	var runs []Run
+	sc := bufio.NewScanner(r)
+	for sc.Scan() {
+		var run Run
+		if err := json.Unmarshal(sc.Bytes(), &run); err != nil {
+			return nil, fmt.Errorf("reading a run: %w in %q", err, sc.Text())
+		}
+		runs = append(runs, run)
+	}
+	return runs, sc.Err()
+}
+
+type rowKey struct{ workload, mode, engine string }
+
+// summarize groups the runs in the order of their first appearance.
+func summarize(runs []Run, expect []string) *Results {
+	res := &Results{Failures: []string{}}
+	byRow := map[rowKey][]Run{}
+	var order []rowKey
+	var loads []float64
+	for _, r := range runs {
+		k := rowKey{r.Workload, r.Mode, r.Engine}
+		if _, ok := byRow[k]; !ok {
+			order = append(order, k)
+			byRow[k] = nil
+		}
+		if r.Error != "" {
+			res.Failures = append(res.Failures, fmt.Sprintf("%s, %s, %s, round %d: %s", r.Workload, r.Mode, r.Engine, r.Round, r.Error))
+			continue
+		}
+		loads = append(loads, r.Load)
+		byRow[k] = append(byRow[k], r)
+	}
+	if len(loads) > 0 {
+		res.Load = spread(loads)
+	}
+	for _, k := range order {
+		if len(byRow[k]) == 0 {
+			continue
+		}
+		row := newRow(k, byRow[k])
+		res.Rows = append(res.Rows, row)
+		// What a peer gets wrong is shown, and is no failure of this project; the loops by hand are part of it.
+		if row.Verified != "yes" && (k.engine == ours || k.engine == "by-hand") {
+			res.Failures = append(res.Failures, fmt.Sprintf("%s, %s, %s: the output is not verified (%s)", k.workload, k.mode, k.engine, row.Verified))
+		}
+	}
+	missing := map[rowKey]bool{}
+	for _, e := range expect {
+		if len(order) == 0 {
+			res.Failures = append(res.Failures, "no run of "+e)
+		}
+		for _, k := range order {
+			k.engine = e
+			if len(byRow[k]) == 0 && !missing[k] {
+				missing[k] = true
+				res.Failures = append(res.Failures, fmt.Sprintf("%s, %s: no run of %s", k.workload, k.mode, e))
+			}
+		}
+	}
+	for _, k := range order {
+		if k.engine != ours {
+			res.Ratios = append(res.Ratios, ratios(k, byRow[rowKey{k.workload, k.mode, ours}], byRow[k])...)
+		}
+	}
+	return res
+}
+
+func newRow(k rowKey, runs []Run) Row {
+	row := Row{Workload: k.workload, Mode: k.mode, Engine: k.engine, Rounds: len(runs), Metrics: map[string]Spread{}, Verified: "not checked"}
+	var outs, loads []float64
+	for _, r := range runs {
+		row.Records = r.Figures.Records
+		outs, loads = append(outs, float64(r.Figures.Outputs)), append(loads, r.Load)
+		switch {
+		case r.Verified == "no":
+			row.Verified = "no"
+		case r.Verified == "yes" && row.Verified != "no":
+			row.Verified = "yes"
+		}
+	}
+	row.Outputs, row.Load = spread(outs), spread(loads)
+	for _, m := range metrics {
+		var v []float64
+		for _, r := range runs {
+			v = append(v, m.of(r.Figures))
+		}
+		row.Metrics[m.name] = spread(v)
+	}
+	return row
+}
+
+func ratios(k rowKey, mine, theirs []Run) []Ratio {
+	var out []Ratio
+	for _, m := range metrics {
+		var v []float64
+		for _, a := range mine {
+			for _, b := range theirs {
+				if a.Round == b.Round && m.of(a.Figures) > 0 && m.of(b.Figures) > 0 {
+					v = append(v, m.of(a.Figures)/m.of(b.Figures))
+				}
+			}
+		}
+		if len(v) == 0 {
+			continue
+		}
+		s := spread(v)
+		r := Ratio{Workload: k.workload, Mode: k.mode, Against: k.engine, Metric: m.name, Median: s.Median, Min: s.Min, Max: s.Max}
+		if t, ok := targetOf(k, m.name); ok {
+			met := s.Median <= t.value
+			r.Bound = "at most"
+			if t.atLeast {
+				met, r.Bound = s.Median >= t.value, "at least"
+			}
+			r.Target, r.Met = t.value, &met
+		}
+		out = append(out, r)
+	}
+	return out
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const w1 = `{"workload":"W1","mode":"exactly-once","engine":"by-hand","round":1,"verified":"yes","figures":{"records":10,"outputs":8,"records_per_s":100,"cpu_us_per_record":1,"cpu_us_per_record_steady":0.9,"peak_rss_mib":50},"load":1}
+{"workload":"W1","mode":"exactly-once","engine":"millstream","round":1,"verified":"yes","figures":{"records":10,"outputs":8,"records_per_s":90,"cpu_us_per_record":1.5,"cpu_us_per_record_steady":1.2,"peak_rss_mib":60},"load":2}
+{"workload":"W1","mode":"exactly-once","engine":"by-hand","round":2,"figures":{"records":10,"outputs":8,"records_per_s":50,"cpu_us_per_record":2,"cpu_us_per_record_steady":1.8,"peak_rss_mib":50},"load":3}
+{"workload":"W1","mode":"exactly-once","engine":"millstream","round":2,"figures":{"records":10,"outputs":8,"records_per_s":60,"cpu_us_per_record":3.4,"cpu_us_per_record_steady":2.6,"peak_rss_mib":60},"load":3}`
+
+func summaryOf(t *testing.T, runs string, expect ...string) *Results {
+	t.Helper()
+	all, err := readRuns(strings.NewReader(runs))
+	require.NoError(t, err)
+	return summarize(all, expect)
+}
+
+func TestRatiosAreTakenRoundByRound(t *testing.T) {
+	res := summaryOf(t, w1, "millstream", "by-hand")
+	require.Empty(t, res.Failures)
+	require.Len(t, res.Rows, 2)
+	require.Equal(t, Spread{Median: 1.5, Min: 1, Max: 2}, res.Rows[0].Metrics["cpu_us_per_record"])
+	require.Len(t, res.Ratios, 4)
+	cpu := res.Ratios[0]
+	require.Equal(t, "cpu_us_per_record", cpu.Metric)
+	require.InDelta(t, 1.6, cpu.Median, 1e-9)
+	require.InDelta(t, 1.5, cpu.Min, 1e-9)
+	require.InDelta(t, 1.7, cpu.Max, 1e-9)
+	require.Equal(t, 1.6, cpu.Target)
+	rate := res.Ratios[2]
+	require.Equal(t, "at least", rate.Bound)
+	require.True(t, *rate.Met)
+	require.Nil(t, res.Ratios[3].Met, "no target for memory against the loop by hand")
+}
+
+func TestWhatMakesTheReportFail(t *testing.T) {
+	for name, c := range map[string]struct{ runs, want string }{
+		"wrong output": {strings.Replace(w1, `"verified":"yes"`, `"verified":"no"`, 1), "W1, exactly-once, by-hand: the output is not verified (no)"},
+		"never verified": {strings.ReplaceAll(w1, `"verified":"yes",`, ""),
+			"W1, exactly-once, by-hand: the output is not verified (not checked)"},
+		"failed run":     {w1 + "\n" + `{"workload":"W1","mode":"exactly-once","engine":"millstream","round":3,"error":"status 2"}`, "W1, exactly-once, millstream, round 3: status 2"},
+		"missing engine": {strings.ReplaceAll(w1, `"engine":"millstream"`, `"engine":"flink"`), "W1, exactly-once: no run of millstream"},
+		"nothing":        {"", "no run of millstream"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Contains(t, summaryOf(t, c.runs, "millstream", "by-hand").Failures, c.want)
+		})
+	}
+}
+
+func TestTargetsByMode(t *testing.T) {
+	got, ok := targetOf(rowKey{"W2", "commit, exactly-once", "kafka-streams"}, "cpu_us_per_record")
+	require.True(t, ok)
+	require.Equal(t, 1.0/8, got.value)
+	_, ok = targetOf(rowKey{"W1", "at-least-once", "by-hand"}, "cpu_us_per_record")
+	require.False(t, ok, "targets are for exactly-once")
+	got, ok = targetOf(rowKey{"W3", "update, exactly-once", "by-hand"}, "records_per_s")
+	require.True(t, ok)
+	require.True(t, got.atLeast)
+}
+
+func TestTable(t *testing.T) {
+	table := summaryOf(t, w1).markdown()
+	require.Contains(t, table, "| W1 | exactly-once | by-hand | 1.50 (1.00 – 2.00) |")
+	require.Contains(t, table, "| cpu_us_per_record | 1.60 (1.50 – 1.70) | at most 1.6 | yes |")
+}

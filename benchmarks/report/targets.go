@@ -1,0 +1,61 @@
+package main
+
+import "strings"
+
+type target struct {
+	value   float64
+	atLeast bool
+}
+
+// targets are set for exactly-once, by workload (with its emission, where that makes a difference), engine and metric.
+// A target of 1.0/5 against Kafka Streams reads "a fifth of its CPU".
+var targets = map[[3]string]target{
+	{"W1", "by-hand", "cpu_us_per_record"}:        {value: 1.6},
+	{"W2 update", "by-hand", "cpu_us_per_record"}: {value: 2},
+	{"W2 commit", "by-hand", "cpu_us_per_record"}: {value: 1.6},
+	{"W3", "by-hand", "cpu_us_per_record"}:        {value: 1.5},
+	{"W4", "by-hand", "cpu_us_per_record"}:        {value: 1.6},
+	{"W5", "by-hand", "cpu_us_per_record"}:        {value: 0.8},
+
+	{"W1", "kafka-streams", "cpu_us_per_record"}:        {value: 1.0 / 5},
+	{"W2 update", "kafka-streams", "cpu_us_per_record"}: {value: 1.0 / 5},
+	{"W2 commit", "kafka-streams", "cpu_us_per_record"}: {value: 1.0 / 8},
+	{"W3", "kafka-streams", "cpu_us_per_record"}:        {value: 1.0 / 5},
+	{"W4", "kafka-streams", "cpu_us_per_record"}:        {value: 1.0 / 6},
+	{"W5", "kafka-streams", "cpu_us_per_record"}:        {value: 1.0 / 5},
+
+	{"W1", "kafka-streams", "cpu_us_per_record_steady"}:        {value: 1.0 / 3},
+	{"W2 update", "kafka-streams", "cpu_us_per_record_steady"}: {value: 1.0 / 3.5},
+	{"W2 commit", "kafka-streams", "cpu_us_per_record_steady"}: {value: 1.0 / 5},
+	{"W3", "kafka-streams", "cpu_us_per_record_steady"}:        {value: 1.0 / 3},
+	{"W4", "kafka-streams", "cpu_us_per_record_steady"}:        {value: 1.0 / 4},
+	{"W5", "kafka-streams", "cpu_us_per_record_steady"}:        {value: 1.0 / 3},
+
+	{"W1", "kafka-streams", "peak_rss_mib"}:        {value: 1.0 / 3},
+	{"W2 update", "kafka-streams", "peak_rss_mib"}: {value: 1.0 / 3},
+	{"W2 commit", "kafka-streams", "peak_rss_mib"}: {value: 1.0 / 4},
+	{"W3", "kafka-streams", "peak_rss_mib"}:        {value: 1.0 / 4},
+	{"W4", "kafka-streams", "peak_rss_mib"}:        {value: 1.0 / 3},
+	{"W5", "kafka-streams", "peak_rss_mib"}:        {value: 1.0 / 3},
+
+	// On every workload.
+	{"", "by-hand", "records_per_s"}:       {value: 0.8, atLeast: true},
+	{"", "kafka-streams", "records_per_s"}: {value: 3, atLeast: true},
+}
+
+// targetOf finds a row's target: the one for its workload and emission first, then for its workload, then for all.
+func targetOf(k rowKey, metric string) (target, bool) {
+	emit, guarantee, ok := strings.Cut(k.mode, ", ")
+	if !ok {
+		emit, guarantee = "", k.mode
+	}
+	if guarantee != "exactly-once" {
+		return target{}, false
+	}
+	for _, w := range []string{k.workload + " " + emit, k.workload, ""} {
+		if t, ok := targets[[3]string{w, k.engine, metric}]; ok {
+			return t, true
+		}
+	}
+	return target{}, false
+}
