@@ -1,0 +1,318 @@
+// Package checkpoint ends epochs and begins tasks: the order of steps that makes state, output and positions change
+// together, and the way back from any of those steps after a crash. It is the one place where that order is written
+// down; the runtime calls it from its goroutines, the test driver calls it step by step.
+//
+// # The end of an epoch
+//
+// Exactly-once. One atomic write is the commit point: all before it can be forgotten, all after it is done again from
+// what it has left.
+//
+//  1. Every task hands over its changed entries, its positions and its marker (task.Cut).
+//  2. They go to the changelogs in the transaction that the epoch's outputs are in; then the watermarks, to every
+//     partition of the repartition topics.
+//  3. Everything is acknowledged (Session.Flush). One failed record aborts the epoch.
+//  4. The positions join the transaction, and it is committed (Session.Commit): the commit point.
+//  5. The same entries go to the store as one batch, with the changelog position that they reach up to.
+//
+// A crash before 4 leaves nothing: the broker aborts the transaction, the store was not touched. A crash after 4
+// leaves the store one epoch behind; Restore reads that epoch from the changelog. If the answer of 4 is lost, nobody
+// here decides whether it happened: everything in memory is dropped, the producer fenced, and tasks begin again from
+// what the broker says.
+//
+// At-least-once. The same without a transaction, and with the store's batch before the positions, so that positions
+// never run ahead of state. At-most-once commits positions before their records are processed, see Ahead.
+package checkpoint
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/millstream-go/millstream/connect"
+	"github.com/millstream-go/millstream/internal/fault"
+	"github.com/millstream-go/millstream/internal/plant"
+	"github.com/millstream-go/millstream/internal/store"
+	"github.com/millstream-go/millstream/internal/task"
+	"github.com/millstream-go/millstream/sink"
+	"github.com/millstream-go/millstream/source"
+)
+
+// Committer ends the epochs of one session.
+type Committer struct {
+	Session   connect.Session
+	Store     *store.Store
+	Guarantee connect.Guarantee
+	Owner     string // the incarnation of this process
+	// Produce writes records in the epoch that is being ended.
+	Produce func(ctx context.Context, recs []sink.Record) error
+
+	carried   map[string]map[int32]task.Carry
+	durations Durations
+
+	mu        sync.Mutex // Started and Released come from another goroutine than Commit
+	committed map[source.Partition]source.Position
+}
+
+// Durations are the times that the last epoch took, by phase.
+type Durations struct{ Produce, Flush, Commit, Apply time.Duration }
+
+// Durations returns the times of the last epoch.
+func (c *Committer) Durations() Durations { return c.durations }
+
+// Commit ends an epoch. The deltas are those of all tasks of the process, in any order. After an error the session is
+// of no use, and nothing that the tasks hold may be used.
+func (c *Committer) Commit(ctx context.Context, deltas []*task.Delta, now time.Time) error {
+	t0 := time.Now()
+	lap := func(d *time.Duration) {
+		t := time.Now()
+		*d, t0 = t.Sub(t0), t
+	}
+	positions := c.positions(deltas)
+	fault.At("before-produce")
+	if plant.EarlyState {
+		if err := c.apply(deltas, nil, now); err != nil {
+			return err
+		}
+	}
+	for _, d := range deltas {
+		if err := c.changelog(ctx, d, now); err != nil {
+			return err
+		}
+	}
+	if err := c.watermarks(ctx, deltas, now); err != nil {
+		return err
+	}
+	lap(&c.durations.Produce)
+	fault.At("before-flush")
+	ends, err := c.Session.Flush(ctx)
+	if err != nil {
+		return fmt.Errorf("epoch: write outputs and changelog: %w", err)
+	}
+	lap(&c.durations.Flush)
+	commit := func() error {
+		if err := c.Session.Commit(ctx, positions); err != nil {
+			return fmt.Errorf("epoch: commit: %w", err)
+		}
+		c.mu.Lock()
+		for _, p := range positions {
+			c.committed[p.Partition] = p.Next
+		}
+		c.mu.Unlock()
+		lap(&c.durations.Commit)
+		return nil
+	}
+	apply := func() error {
+		if err := c.apply(deltas, ends, now); err != nil {
+			return fmt.Errorf("epoch: apply to the state store: %w", err)
+		}
+		lap(&c.durations.Apply)
+		return nil
+	}
+	if c.Guarantee == connect.ExactlyOnce && c.Session.Transactional() {
+		if err := commit(); err != nil {
+			return err
+		}
+		fault.At("before-apply")
+		err = apply()
+	} else {
+		if err := apply(); err != nil {
+			return err
+		}
+		fault.At("before-positions")
+		if c.Guarantee != connect.AtMostOnce {
+			err = commit()
+		}
+	}
+	fault.At("after-apply")
+	return err
+}
+
+// Ahead commits positions whose records are not processed yet: at-most-once.
+func (c *Committer) Ahead(ctx context.Context, at []connect.PositionCommit) error {
+	if len(at) == 0 {
+		return nil
+	}
+	if err := c.Session.Commit(ctx, at); err != nil {
+		return fmt.Errorf("commit positions before processing: %w", err)
+	}
+	return nil
+}
+
+// Idle says that an epoch would change nothing.
+func (c *Committer) Idle(deltas []*task.Delta) bool {
+	for _, d := range deltas {
+		if d.Touched || len(d.Entries) > 0 || len(d.Ranges) > 0 {
+			return false
+		}
+	}
+	return len(c.positions(deltas)) == 0 && !c.carriesMoved(deltas)
+}
+
+// positions lists what is to be committed: the positions that have moved, and all those of tasks that did anything, so
+// that a transaction with output from a timer alone is checked against the group's generation too.
+func (c *Committer) positions(deltas []*task.Delta) (list []connect.PositionCommit) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.committed == nil {
+		c.committed = map[source.Partition]source.Position{}
+	}
+	for _, d := range deltas {
+		for _, p := range d.Task.Ports {
+			at, ok := d.Positions[p.Part]
+			if old, had := c.committed[p.Part]; ok && (d.Touched || !had || old != at) {
+				list = append(list, connect.PositionCommit{Partition: p.Part, Next: at, Metadata: c.metadata(d, p)})
+			}
+		}
+	}
+	slices.SortFunc(list, func(a, b connect.PositionCommit) int {
+		return strings.Compare(a.Partition.String(), b.Partition.String())
+	})
+	return list
+}
+
+// Started says where a partition begins, so that an unmoved position is not committed again.
+func (c *Committer) Started(part source.Partition, at source.Position) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.committed == nil {
+		c.committed = map[source.Partition]source.Position{}
+	}
+	c.committed[part] = at
+}
+
+// Released forgets a partition that goes to another instance.
+func (c *Committer) Released(part source.Partition) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.committed, part)
+}
+
+// changelog writes a task's entries, the marker last.
+func (c *Committer) changelog(ctx context.Context, d *task.Delta, now time.Time) error {
+	if d.Task.Spec.Changelog == "" || len(d.Entries) == 0 {
+		return nil
+	}
+	var headers []source.Header
+	if c.Guarantee != connect.ExactlyOnce {
+		headers = []source.Header{{Key: ownerHeader, Value: []byte(c.Owner)}}
+	}
+	recs := make([]sink.Record, len(d.Entries))
+	for i, e := range d.Entries {
+		recs[i] = sink.Record{Stream: d.Task.Spec.Changelog, Partition: d.Task.Partition, Key: e.Key, Value: e.Value, Headers: headers, Time: now.UnixMilli()}
+	}
+	if err := c.Produce(ctx, recs); err != nil {
+		return fmt.Errorf("epoch: write changelog of task %s: %w", d.Task.ID(), err)
+	}
+	return nil
+}
+
+const ownerHeader = "millstream-owner"
+
+func (c *Committer) carriesMoved(deltas []*task.Delta) bool {
+	for _, d := range deltas {
+		for _, w := range d.Carry {
+			if old, ok := c.carried[w.Stream][w.Task]; !ok || old != w {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// watermarks sends the tasks' watermarks along: one record to each partition of a repartition topic, with all tasks of
+// this process in it, and only if one has moved.
+func (c *Committer) watermarks(ctx context.Context, deltas []*task.Delta, now time.Time) error {
+	if !c.carriesMoved(deltas) {
+		return nil
+	}
+	if c.carried == nil {
+		c.carried = map[string]map[int32]task.Carry{}
+	}
+	moved := map[string][]task.ControlTask{}
+	for _, d := range deltas {
+		for _, w := range d.Carry {
+			m := c.carried[w.Stream]
+			if m == nil {
+				m = map[int32]task.Carry{}
+				c.carried[w.Stream] = m
+			}
+			if old, ok := m[w.Task]; !ok || old != w {
+				m[w.Task] = w
+				moved[w.Stream] = append(moved[w.Stream], task.ControlTask{Task: w.Task, Watermark: w.Watermark, Idle: w.Idle})
+			}
+		}
+	}
+	var recs []sink.Record
+	for stream, tasks := range moved {
+		value := task.AppendControl(nil, task.Control{Tasks: tasks})
+		for p := range c.Session.Partitions()[stream] {
+			recs = append(recs, sink.Record{Stream: stream, Partition: p, Value: value, Time: now.UnixMilli(),
+				Headers: []source.Header{{Key: task.ControlHeader}}})
+		}
+	}
+	if err := c.Produce(ctx, recs); err != nil {
+		return fmt.Errorf("epoch: write watermarks: %w", err)
+	}
+	return nil
+}
+
+// apply puts the epoch into the store, as one batch.
+func (c *Committer) apply(deltas []*task.Delta, ends map[source.Partition]source.Position, now time.Time) error {
+	b := c.Store.NewBatch()
+	for _, d := range deltas {
+		t := d.Task
+		for _, r := range d.Ranges {
+			b.DeleteRange(t.Partition, r.Lo, r.Hi)
+		}
+		for _, e := range d.Entries {
+			switch {
+			case e.LogOnly:
+			case e.Value == nil:
+				b.Delete(t.Partition, e.Key)
+			default:
+				b.Set(t.Partition, e.Key, e.Value)
+			}
+		}
+		if end, ok := ends[source.Partition{Stream: t.Spec.Changelog, Index: t.Partition}]; ok {
+			b.Set(t.Partition, task.LocalKey(t.Spec.Subtopology), task.AppendLocal(nil, task.Local{Next: end, Wall: now.UnixMilli(), Owner: c.Owner}))
+		}
+	}
+	if b.Count() == 0 {
+		return nil
+	}
+	return b.Commit(!c.Session.Transactional() && c.Guarantee == connect.ExactlyOnce)
+}
+
+// The metadata of a committed position: format, who committed it, the epoch of the task's newest marker at that time
+// (and who wrote that), and the input's watermark.
+func (c *Committer) metadata(d *task.Delta, p *task.Port) string {
+	owner, epoch := "-", uint64(0)
+	if m := d.Task.Marker; m != nil {
+		owner, epoch = m.Owner, m.Epoch
+	}
+	return fmt.Sprintf("1 %s %d %d", owner, epoch, p.Input.Watermark)
+}
+
+// Metadata is what was committed beside a position.
+type Metadata struct {
+	Owner     string // of the newest marker; "-": none was written
+	Epoch     uint64
+	Watermark int64
+}
+
+// ParseMetadata reads a position's metadata; ok is false for one that is not ours (an offset reset by a tool).
+func ParseMetadata(s string) (m Metadata, ok bool) {
+	f := strings.Fields(s)
+	if len(f) != 4 || f[0] != "1" {
+		return m, false
+	}
+	var err1, err2 error
+	m.Owner = f[1]
+	m.Epoch, err1 = strconv.ParseUint(f[2], 10, 64)
+	m.Watermark, err2 = strconv.ParseInt(f[3], 10, 64)
+	return m, err1 == nil && err2 == nil
+}

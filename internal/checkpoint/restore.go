@@ -1,0 +1,198 @@
+package checkpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/millstream-go/millstream/connect"
+	"github.com/millstream-go/millstream/internal/fault"
+	"github.com/millstream-go/millstream/internal/plant"
+	"github.com/millstream-go/millstream/internal/store"
+	"github.com/millstream-go/millstream/internal/task"
+	"github.com/millstream-go/millstream/source"
+)
+
+// ErrStateBehind: the changelog does not hold the epoch that the committed positions belong to. Going on would lose
+// that epoch's state.
+var ErrStateBehind = errors.New("changelog is older than the committed positions")
+
+// trusted is how long after its last write a local copy is still brought up to date from the changelog. An older one
+// is discarded: the changelog may have forgotten deletions by then (Kafka's delete.retention.ms is a day).
+const trusted = 12 * time.Hour
+
+// Restored is what a restore has done.
+type Restored struct {
+	// Start are the positions to read the task's inputs from; nil: none was committed.
+	Start map[source.Partition]*source.Position
+	// From is where reading the changelog began; Local says that a local copy was there.
+	From    source.Position
+	Local   bool
+	Records int
+}
+
+// Restore brings a task's part of the store up to the last commit, and makes the task go on from it. The order
+// matters: the committed positions are read first, and only when no open transaction can change them any more; the end
+// of the changelog is taken after that, so that it cannot lie before the epoch that the positions belong to.
+func Restore(ctx context.Context, s connect.Session, st *store.Store, t *task.Task, guarantee connect.Guarantee, now time.Time) (*Restored, error) {
+	r := &Restored{Start: map[source.Partition]*source.Position{}}
+	var parts []source.Partition
+	for _, p := range t.Ports {
+		parts = append(parts, p.Part)
+		r.Start[p.Part] = nil
+	}
+	committed, err := s.Committed(ctx, parts)
+	if err != nil {
+		return nil, fmt.Errorf("task %s: read committed positions: %w", t.ID(), err)
+	}
+	fault.At("in-restore")
+	if t.Spec.Changelog != "" && !plant.SkipRestore {
+		if err := readChangelog(ctx, s, st, t, guarantee, now, r); err != nil {
+			return nil, fmt.Errorf("task %s: restore from changelog %s: %w", t.ID(), t.Spec.Changelog, err)
+		}
+	}
+	if err := t.Restore(); err != nil {
+		return nil, err
+	}
+	for part, c := range committed {
+		at := c.Position
+		r.Start[part] = &at
+		m, ok := ParseMetadata(c.Metadata)
+		if !ok {
+			continue
+		}
+		if t.Spec.Changelog == "" {
+			t.Resume(part, m.Watermark)
+		} else if err := agrees(t, m, guarantee); err != nil {
+			return nil, fmt.Errorf("task %s, position of %v: %w", t.ID(), part, err)
+		}
+	}
+	if guarantee == connect.AtLeastOnce && t.Marker != nil {
+		for _, in := range t.Marker.Inputs {
+			part := source.Partition{Stream: in.Stream, Index: in.Index}
+			if at := r.Start[part]; at != nil && in.Position.Compare(*at) < 0 {
+				*at = in.Position
+			}
+		}
+	}
+	return r, nil
+}
+
+// agrees compares the marker that was restored with the one that the committed position names. In a transaction they
+// are written together; epochs of two processes are not compared.
+func agrees(t *task.Task, m Metadata, guarantee connect.Guarantee) error {
+	if m.Owner == "-" || plant.SkipRestore || plant.LSOAsEnd {
+		return nil
+	}
+	have := t.Marker
+	switch {
+	case have == nil:
+		return fmt.Errorf("%w: it has no epoch marker, and the positions belong to epoch %d of %s", ErrStateBehind, m.Epoch, m.Owner)
+	case guarantee == connect.ExactlyOnce && have.Owner == m.Owner && have.Epoch < m.Epoch:
+		return fmt.Errorf("%w: it ends with epoch %d of %s, the positions belong to epoch %d", ErrStateBehind, have.Epoch, m.Owner, m.Epoch)
+	}
+	return nil
+}
+
+func readChangelog(ctx context.Context, s connect.Session, st *store.Store, t *task.Task, guarantee connect.Guarantee, now time.Time, r *Restored) error {
+	view := st.View(t.Partition)
+	val, found, err := view.Get(task.LocalKey(t.Spec.Subtopology), nil)
+	if err != nil {
+		return err
+	}
+	if found {
+		l, err := task.DecodeLocal(val)
+		if err != nil {
+			return err
+		}
+		if now.Sub(time.UnixMilli(l.Wall)) < trusted {
+			r.From, r.Local = l.Next, true
+		} else if err := Wipe(st, t); err != nil {
+			return err
+		}
+	}
+	last := r.From
+	put := func(next source.Position, recs []source.Record) error {
+		b := st.NewBatch()
+		for _, rec := range recs {
+			if rec.Value == nil {
+				b.Delete(t.Partition, rec.Key)
+			} else {
+				b.Set(t.Partition, rec.Key, rec.Value)
+			}
+		}
+		b.Set(t.Partition, task.LocalKey(t.Spec.Subtopology), task.AppendLocal(nil, task.Local{Next: next, Wall: now.UnixMilli(), Owner: t.Spec.Owner}))
+		return b.Commit(false)
+	}
+	gen := generations{exact: guarantee == connect.ExactlyOnce}
+	next, err := s.ReadChangelog(ctx, source.Partition{Stream: t.Spec.Changelog, Index: t.Partition}, r.From, func(recs []source.Record) error {
+		r.Records += len(recs)
+		if len(recs) == 0 {
+			return nil
+		}
+		last = recs[len(recs)-1].Position
+		last.Low++
+		return put(last, gen.current(recs))
+	})
+	if err != nil {
+		return err
+	}
+	if next.Compare(r.From) > 0 {
+		return put(next, nil)
+	}
+	return nil
+}
+
+// generations drops what a process that was shut out has still appended after its successor had begun. In a
+// transaction the broker sees to that; without one, records carry their writer, and a writer that comes back after
+// another one has written is a zombie.
+type generations struct {
+	exact bool
+	now   string
+	gone  map[string]bool
+}
+
+func (g *generations) current(recs []source.Record) []source.Record {
+	if g.exact {
+		return recs
+	}
+	if g.gone == nil {
+		g.gone = map[string]bool{}
+	}
+	keep := recs[:0:0]
+	for _, r := range recs {
+		owner := ""
+		for _, h := range r.Headers {
+			if h.Key == ownerHeader {
+				owner = string(h.Value)
+			}
+		}
+		if g.gone[owner] {
+			continue
+		}
+		if owner != g.now {
+			if g.now != "" {
+				g.gone[g.now] = true
+			}
+			g.now = owner
+		}
+		keep = append(keep, r)
+	}
+	return keep
+}
+
+// Wipe deletes a task's part of the store.
+func Wipe(st *store.Store, t *task.Task) error {
+	b := st.NewBatch()
+	for _, kind := range []byte{task.KindValue, task.KindWindow, task.KindTimer} {
+		for _, id := range t.Stores() {
+			lo := task.AppendPrefix(nil, kind, id, 0)
+			hi := task.AppendPrefix(nil, kind, id, ^uint16(0))
+			b.DeleteRange(t.Partition, lo, append(hi, 0xff))
+		}
+	}
+	b.Delete(t.Partition, task.MarkerKey(t.Spec.Subtopology))
+	b.Delete(t.Partition, task.LocalKey(t.Spec.Subtopology))
+	return b.Commit(false)
+}

@@ -1,0 +1,140 @@
+package operator
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/millstream-go/millstream/internal/task"
+	"github.com/millstream-go/millstream/sink"
+	"github.com/millstream-go/millstream/source"
+	"github.com/millstream-go/millstream/stream/codec"
+)
+
+// Destination is what a sink operator knows of where its records go.
+type Destination struct {
+	Name       string
+	Partitions int32
+	MaxBytes   int   // of a whole record; 0: no bound
+	MaxBehind  int64 // ms; 0: no bound
+	MaxAhead   int64 // ms; 0: no bound
+	RoundRobin bool
+}
+
+func (d *Destination) accepts(c *task.Ctx, bytes int) error {
+	for _, h := range c.Headers {
+		bytes += len(h.Key) + len(h.Value) + 8
+	}
+	if d.MaxBytes > 0 && bytes > d.MaxBytes {
+		return fmt.Errorf("record of %d bytes is larger than topic %s accepts (%d)", bytes, d.Name, d.MaxBytes)
+	}
+	now := c.Task.Now
+	if d.MaxAhead > 0 && c.Time > now+d.MaxAhead || d.MaxBehind > 0 && c.Time < now-d.MaxBehind {
+		return fmt.Errorf("record time %d ms is further from the wall clock than topic %s accepts", c.Time, d.Name)
+	}
+	return nil
+}
+
+// Sink encodes records and puts them into the task's outbox.
+func Sink[V any](op int32, d *Destination, s sink.Sink[V]) task.Fn[V] {
+	turn := int32(-1)
+	return func(c *task.Ctx, v V) {
+		c.Op = op
+		t := c.Task
+		b, keyLen := t.Out.Buf(), -1
+		if s.Key != nil {
+			if k := s.Key(b, v); k != nil {
+				b, keyLen = k, len(k)
+			}
+		} else if c.Key != nil {
+			b = append(b, c.Key...)
+			keyLen = len(b)
+		}
+		b, err := s.Value.Append(b, v)
+		if err == nil {
+			err = d.accepts(c, len(b))
+		}
+		if err != nil {
+			c.Reject(fmt.Errorf("write to %s: %w", d.Name, err), nil)
+			return
+		}
+		part := sink.ByKey
+		switch {
+		case s.Route != nil:
+			part = s.Route(v, d.Partitions)
+			if part < 0 || part >= d.Partitions {
+				c.Reject(fmt.Errorf("write to %s: the partitioner chose partition %d of %d", d.Name, part, d.Partitions), nil)
+				return
+			}
+		case d.RoundRobin:
+			turn = (turn + 1) % d.Partitions
+			part = turn
+		}
+		t.Operators[op].Records++
+		t.Out.Add(d.Name, part, b, keyLen, kept(c.Headers), c.Time, false)
+	}
+}
+
+// kept copies headers: those of a record that was read lie in the connector's memory.
+func kept(h []source.Header) []source.Header {
+	if len(h) == 0 {
+		return nil
+	}
+	h = slices.Clone(h)
+	for i := range h {
+		h[i].Value = slices.Clone(h[i].Value)
+	}
+	return h
+}
+
+// WithKey makes the stream's key the record's key, as bytes, for what follows.
+func WithKey[K comparable, V any](op int32, key codec.Codec[K], next task.KeyedFn[K, V]) task.KeyedFn[K, V] {
+	var buf []byte
+	return func(c *task.Ctx, k K, v V) {
+		c.Op = op
+		b, err := key.Append(buf[:0], k)
+		if err != nil {
+			c.Reject(fmt.Errorf("encode key: %w", err), nil)
+			return
+		}
+		buf = b
+		old := c.Key
+		c.Key = b
+		next(c, k, v)
+		c.Key = old
+	}
+}
+
+// Unkeyed hands a keyed record to a step that does not look at the typed key.
+func Unkeyed[K comparable, V any](next task.Fn[V]) task.KeyedFn[K, V] {
+	return func(c *task.Ctx, _ K, v V) { next(c, v) }
+}
+
+// Repartition writes records to a repartition topic, to the partition that their key group belongs to. The record's
+// timestamp is the wall clock, because a broker deletes by it; the event time travels in a header.
+func Repartition[K comparable, V any](op int32, topic string, partitions int32, key codec.Codec[K], value codec.Codec[V]) task.KeyedFn[K, V] {
+	return func(c *task.Ctx, k K, v V) {
+		c.Op = op
+		t := c.Task
+		b, err := key.Append(t.Out.Buf(), k)
+		if err != nil {
+			c.Reject(fmt.Errorf("repartition: encode key: %w", err), nil)
+			return
+		}
+		keyLen := len(b)
+		part := int32(task.Group(b, t.Spec.KeyGroups)) % partitions
+		if b, err = value.Append(b, v); err != nil {
+			c.Reject(fmt.Errorf("repartition: encode value: %w", err), nil)
+			return
+		}
+		end := len(b)
+		b = binary.BigEndian.AppendUint64(b, uint64(c.Time))
+		h := t.Out.Header(1 + len(c.Headers))
+		h[0] = source.Header{Key: task.TimeHeader, Value: b[end:]}
+		copy(h[1:], kept(c.Headers))
+		t.Operators[op].Records++
+		t.Out.Add(topic, part, b, keyLen, h, t.Now, false)
+		r := &t.Out.Records[len(t.Out.Records)-1]
+		r.Value = r.Value[: end-keyLen : end-keyLen]
+	}
+}

@@ -1,0 +1,160 @@
+package operator
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/millstream-go/millstream/internal/task"
+	"github.com/millstream-go/millstream/onerror"
+	"github.com/millstream-go/millstream/source"
+	"github.com/millstream-go/millstream/stream/codec"
+)
+
+// Why a source gives up on a record.
+var (
+	ErrNullKey   = errors.New("record has no key")
+	ErrTombstone = errors.New("record has a null value (tombstone)")
+)
+
+// Reader says how a source reads records.
+type Reader struct {
+	Op          int32
+	OnTombstone onerror.Policy
+	OnNullKey   onerror.Policy
+	MaxBytes    int
+	// EventTime: an operator behind the source takes the time from the value. If not, the record's own time moves the
+	// watermark.
+	EventTime bool
+}
+
+func (s *Reader) check(c *task.Ctx, r *source.Record) bool {
+	c.Op = s.Op
+	c.Task.Operators[s.Op].Records++
+	switch {
+	case r.Value == nil:
+		c.Reject(ErrTombstone, &s.OnTombstone)
+		return false
+	case s.MaxBytes > 0 && len(r.Value) > s.MaxBytes:
+		c.Reject(fmt.Errorf("value has %d bytes, more than the source's MaxBytes of %d", len(r.Value), s.MaxBytes), nil)
+		return false
+	case !s.EventTime:
+		if err := plausible(c, c.Time); err != nil {
+			c.Reject(err, nil)
+			return false
+		}
+	}
+	return true
+}
+
+// Source decodes a port's records. peek is for tasks with several ports: the record's event time, if an operator
+// directly behind the source makes it (else nil).
+func Source[V any](p *task.Port, s Reader, value codec.Codec[V], at func(V) int64, next task.Fn[V]) {
+	var peeked *source.Record // decoded by Peek already
+	var head V
+	p.Run = func(c *task.Ctx, r *source.Record) {
+		if !s.check(c, r) {
+			return
+		}
+		v := head
+		if peeked != r {
+			var err error
+			if v, err = value.Decode(r.Value); err != nil {
+				c.Reject(fmt.Errorf("decode value with codec %s: %w", value.Name(), err), nil)
+				return
+			}
+		}
+		peeked = nil
+		t := c.Time
+		next(c, v)
+		if !s.EventTime {
+			p.Observe(t)
+		}
+	}
+	if at == nil {
+		return
+	}
+	p.Peek = func(c *task.Ctx, r *source.Record) int64 {
+		if peeked != r {
+			v, err := value.Decode(r.Value)
+			if err != nil {
+				return r.Time // Run will reject it
+			}
+			head, peeked = v, r
+		}
+		return at(head)
+	}
+}
+
+// KeyedSource decodes a port's records with their keys.
+func KeyedSource[K comparable, V any](p *task.Port, s Reader, key codec.Codec[K], value codec.Codec[V], next task.KeyedFn[K, V]) {
+	keys := interner[K]{codec: key}
+	p.Run = func(c *task.Ctx, r *source.Record) {
+		if !s.check(c, r) {
+			return
+		}
+		if r.Key == nil {
+			c.Reject(ErrNullKey, &s.OnNullKey)
+			return
+		}
+		k, err := keys.decode(r.Key)
+		if err != nil {
+			c.Reject(fmt.Errorf("decode key with codec %s: %w", key.Name(), err), nil)
+			return
+		}
+		v, err := value.Decode(r.Value)
+		if err != nil {
+			c.Reject(fmt.Errorf("decode value with codec %s: %w", value.Name(), err), nil)
+			return
+		}
+		t := c.Time
+		next(c, k, v)
+		if !s.EventTime {
+			p.Observe(t)
+		}
+	}
+}
+
+// interner decodes keys and remembers the last ones by their bytes, so that a key that comes often is not made again
+// for every record. It is a direct-mapped cache: a new key takes the place of an old one.
+type interner[K comparable] struct {
+	codec codec.Codec[K]
+	slots []interned[K]
+}
+
+type interned[K comparable] struct {
+	bytes string
+	key   K
+	used  bool
+}
+
+const internSlots = 1 << 14
+
+func (n *interner[K]) decode(b []byte) (K, error) {
+	if n.slots == nil {
+		n.slots = make([]interned[K], internSlots)
+	}
+	s := &n.slots[fnv(b)%internSlots]
+	if s.used && s.bytes == string(b) {
+		return s.key, nil
+	}
+	k, err := n.codec.Decode(b)
+	if err != nil {
+		return k, err
+	}
+	*s = interned[K]{string(b), k, true}
+	return k, nil
+}
+
+// fnv is FNV-1a over eight bytes at a time where it can: quality enough for a cache.
+func fnv(b []byte) uint64 {
+	h := uint64(14695981039346656037)
+	for ; len(b) >= 8; b = b[8:] {
+		h ^= uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 | uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
+		h *= 1099511628211
+		h ^= h >> 29
+	}
+	for _, x := range b {
+		h = (h ^ uint64(x)) * 1099511628211
+	}
+	return h ^ h>>32
+}

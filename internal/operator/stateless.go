@@ -1,0 +1,192 @@
+// Package operator has the operators, one idea to a file, as functions that wrap the next step of a compiled chain. A
+// closure per operator and record, with the value passed by value, was the fastest of the shapes tried: about three
+// nanoseconds an operator. Each sets Ctx.Op before it calls a user's function, so that a failure names it.
+package operator
+
+import (
+	"fmt"
+	"iter"
+
+	"github.com/millstream-go/millstream/internal/task"
+	"github.com/millstream-go/millstream/onerror"
+)
+
+// Fan hands a record to each of several next steps, in the order of their declaration.
+func Fan[V any](next []task.Fn[V]) task.Fn[V] {
+	switch len(next) {
+	case 0:
+		return func(*task.Ctx, V) {}
+	case 1:
+		return next[0]
+	}
+	return func(c *task.Ctx, v V) {
+		for _, f := range next {
+			f(c, v)
+		}
+	}
+}
+
+// FanKeyed is Fan after KeyBy.
+func FanKeyed[K comparable, V any](next []task.KeyedFn[K, V]) task.KeyedFn[K, V] {
+	switch len(next) {
+	case 0:
+		return func(*task.Ctx, K, V) {}
+	case 1:
+		return next[0]
+	}
+	return func(c *task.Ctx, k K, v V) {
+		for _, f := range next {
+			f(c, k, v)
+		}
+	}
+}
+
+// Map applies f.
+func Map[V, W any](op int32, f func(V) W, next task.Fn[W]) task.Fn[V] {
+	return func(c *task.Ctx, v V) {
+		c.Op = op
+		next(c, f(v))
+	}
+}
+
+// FlatMap applies f and hands on each of its results, with the record's time and headers.
+func FlatMap[V, W any](op int32, f func(V) iter.Seq[W], next task.Fn[W]) task.Fn[V] {
+	return func(c *task.Ctx, v V) {
+		c.Op = op
+		for w := range f(v) {
+			next(c, w)
+			c.Op = op
+		}
+	}
+}
+
+// Filter hands on the records for which keep is true.
+func Filter[V any](op int32, keep func(V) bool, next task.Fn[V]) task.Fn[V] {
+	return func(c *task.Ctx, v V) {
+		c.Op = op
+		if keep(v) {
+			next(c, v)
+		}
+	}
+}
+
+// Peek calls f and hands the record on.
+func Peek[V any](op int32, f func(V), next task.Fn[V]) task.Fn[V] {
+	return func(c *task.Ctx, v V) {
+		c.Op = op
+		f(v)
+		next(c, v)
+	}
+}
+
+// Split hands a record to the first branch whose predicate is true, else to rest. A record that nobody takes is
+// counted as skipped.
+func Split[V any](op int32, when []func(V) bool, next []task.Fn[V], rest task.Fn[V]) task.Fn[V] {
+	return func(c *task.Ctx, v V) {
+		c.Op = op
+		for i, f := range when {
+			if f(v) {
+				next[i](c, v)
+				return
+			}
+		}
+		if rest == nil {
+			c.Task.Operators[op].Skipped++
+			return
+		}
+		rest(c, v)
+	}
+}
+
+// TryMap applies f; a record for which it returns an error goes to the policy.
+func TryMap[V, W any](op int32, f func(V) (W, error), policy *onerror.Policy, next task.Fn[W]) task.Fn[V] {
+	return func(c *task.Ctx, v V) {
+		c.Op = op
+		w, err := f(v)
+		if err != nil {
+			c.Reject(err, policy)
+			return
+		}
+		next(c, w)
+	}
+}
+
+// EventTime takes the record's time from its value, in milliseconds.
+func EventTime[V any](op int32, at func(V) int64, next task.Fn[V]) task.Fn[V] {
+	return func(c *task.Ctx, v V) {
+		c.Op = op
+		t := at(v)
+		if err := plausible(c, t); err != nil {
+			c.Reject(err, nil)
+			return
+		}
+		c.Time = t
+		next(c, v)
+		c.Port.Observe(t)
+	}
+}
+
+// EventTimeKeyed is EventTime for a keyed source.
+func EventTimeKeyed[K comparable, V any](op int32, at func(V) int64, next task.KeyedFn[K, V]) task.KeyedFn[K, V] {
+	return func(c *task.Ctx, k K, v V) {
+		c.Op = op
+		t := at(v)
+		if err := plausible(c, t); err != nil {
+			c.Reject(err, nil)
+			return
+		}
+		c.Time = t
+		next(c, k, v)
+		c.Port.Observe(t)
+	}
+}
+
+func plausible(c *task.Ctx, t int64) error {
+	if m := c.Port.Spec.MaxAhead; m >= 0 && t > c.Task.Now+m {
+		return fmt.Errorf("event time %d ms is %d ms ahead of the wall clock, more than the source's MaxAhead", t, t-c.Task.Now)
+	}
+	return nil
+}
+
+// KeyBy takes the key from the value.
+func KeyBy[K comparable, V any](op int32, key func(V) K, next task.KeyedFn[K, V]) task.Fn[V] {
+	return func(c *task.Ctx, v V) {
+		c.Op = op
+		next(c, key(v), v)
+	}
+}
+
+// MapValues applies f to the value and leaves the key alone.
+func MapValues[K comparable, V, W any](op int32, f func(K, V) W, next task.KeyedFn[K, W]) task.KeyedFn[K, V] {
+	return func(c *task.Ctx, k K, v V) {
+		c.Op = op
+		next(c, k, f(k, v))
+	}
+}
+
+// FilterKeyed hands on the records for which keep is true.
+func FilterKeyed[K comparable, V any](op int32, keep func(K, V) bool, next task.KeyedFn[K, V]) task.KeyedFn[K, V] {
+	return func(c *task.Ctx, k K, v V) {
+		c.Op = op
+		if keep(k, v) {
+			next(c, k, v)
+		}
+	}
+}
+
+// PeekKeyed calls f and hands the record on.
+func PeekKeyed[K comparable, V any](op int32, f func(K, V), next task.KeyedFn[K, V]) task.KeyedFn[K, V] {
+	return func(c *task.Ctx, k K, v V) {
+		c.Op = op
+		f(k, v)
+		next(c, k, v)
+	}
+}
+
+// Values drops the key; the record keeps it in its bytes.
+func Values[K comparable, V, W any](op int32, f func(K, V) W, next task.Fn[W]) task.KeyedFn[K, V] {
+	return func(c *task.Ctx, k K, v V) {
+		c.Op = op
+		next(c, f(k, v))
+	}
+}

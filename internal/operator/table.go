@@ -1,0 +1,346 @@
+package operator
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"unsafe"
+
+	"github.com/millstream-go/millstream/internal/task"
+	"github.com/millstream-go/millstream/stream/codec"
+)
+
+// A table is the write-back cache of one store (or of one window of it) in one task. A record touches Go values here,
+// never bytes; what has changed is encoded once per epoch, by Cut, for changelog and store together.
+//
+// An entry is clean (the store has it), pending (handed over, its epoch not applied yet) or changed. Since the bytes
+// are made at hand-over, a pending entry may change again at once. Only clean entries are evicted; a deleted one stays,
+// dead, until its deletion is applied; so a look-up that finds an entry needs no other source, and one that finds none
+// may ask the store, which holds just the applied epochs. A complete table holds every entry of the store, and never
+// asks.
+type table[K comparable, A any] struct {
+	index    map[K]uint32
+	pages    [][]entry[K, A] // pages never move, so that a *A stays good while a user's function holds it
+	used     uint32          // slots handed out so far
+	free     []uint32
+	changed  []uint32
+	dead     []K // deleted, and handed over as such
+	complete bool
+	hand     uint32 // of the clock that picks entries to evict
+}
+
+type entry[K comparable, A any] struct {
+	key      K
+	val      A
+	time     int64  // largest event time among the records in val
+	revision uint64 // changes so far
+	epoch    uint64 // that the entry was last handed over in
+	live     bool   // it has a value
+	changed  bool   // it is in the table's list of changes
+	logged   bool   // it has reached the changelog
+	recent   bool   // it was used since the hand passed
+}
+
+// The first page is small, because most windows are; the others hold pageSize entries.
+const (
+	firstPage = 16
+	pageSize  = 256
+)
+
+func newTable[K comparable, A any](complete bool) *table[K, A] {
+	return &table[K, A]{index: map[K]uint32{}, complete: complete}
+}
+
+func (t *table[K, A]) slot(i uint32) *entry[K, A] {
+	if i < firstPage {
+		return &t.pages[0][i]
+	}
+	i -= firstPage
+	return &t.pages[1+i/pageSize][i%pageSize]
+}
+
+// lookup finds an entry, live or dead.
+func (t *table[K, A]) lookup(k K) *entry[K, A] {
+	i, ok := t.index[k]
+	if !ok {
+		return nil
+	}
+	e := t.slot(i)
+	e.recent = true
+	return e
+}
+
+// insert adds an entry that is not there.
+func (t *table[K, A]) insert(k K) *entry[K, A] {
+	var i uint32
+	if n := len(t.free); n > 0 {
+		i = t.free[n-1]
+		t.free = t.free[:n-1]
+	} else {
+		i = t.used
+		t.used++
+		switch {
+		case i == 0:
+			t.pages = append(t.pages, make([]entry[K, A], firstPage))
+		case i >= firstPage && (i-firstPage)%pageSize == 0:
+			t.pages = append(t.pages, make([]entry[K, A], pageSize))
+		}
+	}
+	e := t.slot(i)
+	*e = entry[K, A]{key: k, recent: true}
+	t.index[k] = i
+	return e
+}
+
+func (t *table[K, A]) remove(e *entry[K, A]) {
+	i := t.index[e.key]
+	delete(t.index, e.key)
+	*e = entry[K, A]{}
+	t.free = append(t.free, i)
+}
+
+// touch puts the entry on the list of changes.
+func (t *table[K, A]) touch(e *entry[K, A]) {
+	if !e.changed {
+		e.changed = true
+		t.changed = append(t.changed, t.index[e.key])
+	}
+}
+
+// each calls f for every entry; f may remove the one it was given.
+func (t *table[K, A]) each(f func(e *entry[K, A])) {
+	for _, i := range t.index {
+		f(t.slot(i))
+	}
+}
+
+// backing ties tables to the bytes in changelog and store.
+type backing[K comparable, A any] struct {
+	task   *task.Task
+	name   string
+	kind   byte
+	id     uint32
+	keys   codec.Codec[K]
+	vals   codec.Codec[A]
+	groups int
+	buf    []byte // for keys
+	val    []byte // for values
+}
+
+func newBacking[K comparable, A any](t *task.Task, kind byte, name string, keys codec.Codec[K], vals codec.Codec[A]) backing[K, A] {
+	return backing[K, A]{task: t, name: name, kind: kind, id: task.ID(name), keys: keys, vals: vals, groups: t.Spec.KeyGroups}
+}
+
+// StoreID implements task.Stateful.
+func (s *backing[K, A]) StoreID() uint32 { return s.id }
+
+// appendKey appends the whole key of an entry. start counts for window stores only.
+func (s *backing[K, A]) appendKey(b []byte, k K, start int64) ([]byte, error) {
+	at := len(b)
+	b = task.AppendPrefix(b, s.kind, s.id, 0)
+	if s.kind == task.KindWindow {
+		b = task.AppendTime(b, start)
+	}
+	user := len(b)
+	b, err := s.keys.Append(b, k)
+	if err != nil {
+		return b, fmt.Errorf("store %s: encode key: %w", s.name, err)
+	}
+	binary.BigEndian.PutUint16(b[at+5:], task.Group(b[user:], s.groups))
+	return b, nil
+}
+
+// userKey is the part of an entry's key that the user's codec made.
+func (s *backing[K, A]) userKey(key []byte) []byte {
+	n := task.PrefixLen
+	if s.kind == task.KindWindow {
+		n += 8
+	}
+	return key[n:]
+}
+
+func (s *backing[K, A]) appendValue(b []byte, e *entry[K, A]) ([]byte, error) {
+	b = binary.AppendUvarint(b, e.revision)
+	b = binary.AppendVarint(b, e.time)
+	b, err := s.vals.Append(b, e.val)
+	if err != nil {
+		return b, fmt.Errorf("store %s: encode state: %w", s.name, err)
+	}
+	return b, nil
+}
+
+func (s *backing[K, A]) decodeValue(b []byte, e *entry[K, A]) (err error) {
+	rev, n := binary.Uvarint(b)
+	if n <= 0 {
+		return fmt.Errorf("store %s: entry is damaged", s.name)
+	}
+	b = b[n:]
+	t, n := binary.Varint(b)
+	if n <= 0 {
+		return fmt.Errorf("store %s: entry is damaged", s.name)
+	}
+	if e.val, err = s.vals.Decode(b[n:]); err != nil {
+		return fmt.Errorf("store %s: decode state: %w", s.name, err)
+	}
+	e.revision, e.time, e.live, e.logged = rev, t, true, true
+	return nil
+}
+
+// find returns the entry of a key, from the table or the store; a new one that is not live if there is none.
+func (s *backing[K, A]) find(t *table[K, A], k K, start int64) (*entry[K, A], error) {
+	if e := t.lookup(k); e != nil {
+		return e, nil
+	}
+	if t.complete {
+		return t.insert(k), nil
+	}
+	key, err := s.appendKey(s.buf[:0], k, start)
+	s.buf = key
+	if err != nil {
+		return nil, err
+	}
+	val, found, err := s.task.View.Get(key, s.val[:0])
+	s.val = val[:0]
+	if err != nil {
+		return nil, fmt.Errorf("store %s: %w", s.name, err)
+	}
+	e := t.insert(k)
+	if found {
+		err = s.decodeValue(val, e)
+	}
+	return e, err
+}
+
+// cut hands over the changed entries of a table. It returns about how many bytes an entry takes.
+func (s *backing[K, A]) cut(t *table[K, A], d *task.Delta, start int64) error {
+	for _, i := range t.changed {
+		e := t.slot(i)
+		if !e.changed {
+			continue
+		}
+		e.changed = false
+		if !e.live && !e.logged {
+			t.remove(e)
+			continue
+		}
+		b, err := s.appendKey(d.Buf(512), e.key, start)
+		if err != nil {
+			return err
+		}
+		n := len(b)
+		if e.live {
+			if b, err = s.appendValue(b, e); err != nil {
+				return err
+			}
+		}
+		d.Put(b, n, !e.live, false)
+		e.epoch, e.logged = d.Epoch, e.live
+		if !e.live {
+			t.dead = append(t.dead, e.key)
+		}
+	}
+	t.changed = t.changed[:0]
+	return nil
+}
+
+// applied removes the dead entries whose deletion is in the store now.
+func (t *table[K, A]) applied(epoch uint64) {
+	keep := t.dead[:0]
+	for _, k := range t.dead {
+		e := t.lookup(k)
+		switch {
+		case e == nil || e.live || e.changed: // it lives again, or will be handed over again
+		case e.epoch <= epoch:
+			t.remove(e)
+		default:
+			keep = append(keep, k)
+		}
+	}
+	t.dead = keep
+}
+
+// size is about how many bytes the entries of a table take.
+func (s *backing[K, A]) size(t *table[K, A]) int { return len(t.index) * s.entrySize() }
+
+func (s *backing[K, A]) entrySize() int {
+	var k K
+	return int(unsafe.Sizeof(entry[K, A]{})) + int(unsafe.Sizeof(k)) + 48
+}
+
+// evict drops up to n clean entries, those that were not used since the hand last passed first.
+func (s *backing[K, A]) evict(t *table[K, A], n int, applied uint64) (evicted int) {
+	for tries := 2 * t.used; tries > 0 && evicted < n && t.used > 0; tries-- {
+		t.hand = (t.hand + 1) % t.used
+		e := t.slot(t.hand)
+		if !e.live || e.changed || e.epoch > applied {
+			continue
+		}
+		if e.recent {
+			e.recent = false
+			continue
+		}
+		t.remove(e)
+		t.complete = false
+		evicted++
+	}
+	return evicted
+}
+
+var errStop = errors.New("stop")
+
+// bounds are the first key of a key group's entries, or of one window of it, and the first key after them.
+func (s *backing[K, A]) bounds(group uint16, start *int64) (lo, hi []byte) {
+	lo = task.AppendPrefix(nil, s.kind, s.id, group)
+	if start != nil {
+		return task.AppendTime(slices.Clone(lo), *start), after(task.AppendTime(slices.Clone(lo), *start))
+	}
+	return lo, after(slices.Clone(lo))
+}
+
+// after makes b the first key that does not begin with b.
+func after(b []byte) []byte {
+	for i := len(b) - 1; i >= 0; i-- {
+		if b[i]++; b[i] != 0 {
+			return b
+		}
+	}
+	return append(b, bytes.Repeat([]byte{0xff}, 64)...)
+}
+
+// load completes a table from the store.
+func (s *backing[K, A]) load(t *table[K, A], start *int64) error {
+	if t.complete {
+		return nil
+	}
+	for g := range s.groups {
+		lo, hi := s.bounds(uint16(g), start)
+		err := s.task.View.Scan(lo, hi, func(key, value []byte) error {
+			k, err := s.keys.Decode(s.userKey(key))
+			if err != nil {
+				return fmt.Errorf("store %s: decode key: %w", s.name, err)
+			}
+			if t.lookup(k) != nil {
+				return nil
+			}
+			return s.decodeValue(value, t.insert(k))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	t.complete = true
+	return nil
+}
+
+// holds says whether the store has any entry of the key groups.
+func (s *backing[K, A]) holds() (bool, error) {
+	lo, _ := s.bounds(0, nil)
+	_, hi := s.bounds(uint16(s.groups-1), nil)
+	err := s.task.View.Scan(lo, hi, func(_, _ []byte) error { return errStop })
+	if errors.Is(err, errStop) {
+		return true, nil
+	}
+	return false, err
+}

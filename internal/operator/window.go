@@ -1,0 +1,380 @@
+package operator
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/millstream-go/millstream/internal/plant"
+	"github.com/millstream-go/millstream/internal/task"
+	"github.com/millstream-go/millstream/stream/codec"
+	"github.com/millstream-go/millstream/window"
+)
+
+// Windowed keeps one aggregate per key and aligned window.
+//
+// A window takes records until the watermark reaches its end plus the grace period. Then it closes, once: its results
+// are emitted in the order of (end, key), and its state is deleted. Whether it has closed is decided by the watermark
+// up to which windows were closed, which is committed together with what closing them has emitted.
+//
+// There is a table per window, so that closing is a walk, and the deletion one range per key group in the store (none,
+// if the window never got there).
+type Windowed[K comparable, V, A any] struct {
+	backing[K, A]
+	WindowedSpec[K, V, A]
+	clock   *task.Clock
+	tables  map[int64]*pane[K, A]
+	last    *pane[K, A] // the one that the last record was in
+	due     int64       // of the window that closes first
+	closed  int64
+	dropped []dropped
+	done    uint64
+}
+
+// WindowedSpec is what the topology says about a windowed aggregate.
+type WindowedSpec[K comparable, V, A any] struct {
+	Op     int32
+	Store  string
+	Keys   codec.Codec[K]
+	Vals   codec.Codec[A]
+	Window window.Alignment
+	Update Update[V, A]
+	// What is emitted; each may be nil. OnCommit gets the aggregates that have changed since the last epoch.
+	OnUpdate, OnCommit, OnClose WindowFn[K, A]
+	Late                        task.KeyedFn[K, LateRecord[V]]
+}
+
+// WindowFn takes a result.
+type WindowFn[K comparable, A any] func(c *task.Ctx, k K, s window.Span, a A)
+
+// LateRecord is a record all of whose windows had closed.
+type LateRecord[V any] struct {
+	Value     V
+	Time      int64 // its event time
+	From, To  int64 // the last of its windows
+	Watermark int64 // that it was judged by
+}
+
+// pane is one window's table.
+type pane[K comparable, A any] struct {
+	*table[K, A]
+	start int64
+	saved bool // some of it has reached the store, or will
+}
+
+// dropped is a window that was deleted since the last cut.
+type dropped struct {
+	start int64
+	keys  [][]byte // what the changelog has of it
+}
+
+// NewWindowed adds the operator to a task.
+func NewWindowed[K comparable, V, A any](t *task.Task, clock *task.Clock, s WindowedSpec[K, V, A]) *Windowed[K, V, A] {
+	o := &Windowed[K, V, A]{backing: newBacking(t, task.KindWindow, s.Store, s.Keys, s.Vals), WindowedSpec: s, clock: clock,
+		tables: map[int64]*pane[K, A]{}, due: math.MaxInt64, closed: math.MinInt64}
+	t.AddStateful(o)
+	t.AddTimed(o)
+	if s.OnCommit != nil {
+		t.AddFlusher(o)
+	}
+	return o
+}
+
+// Clock implements task.Timed.
+func (o *Windowed[K, V, A]) Clock() *task.Clock { return o.clock }
+
+// Due implements task.Timed.
+func (o *Windowed[K, V, A]) Due() int64 { return o.due }
+
+func (o *Windowed[K, V, A]) closes(start int64) int64 {
+	return start + o.Window.Size + o.Window.Grace
+}
+
+// Process takes a record.
+func (o *Windowed[K, V, A]) Process(c *task.Ctx, k K, v V) {
+	c.Op = o.Op
+	t := c.Time
+	if plant.WindowOffByOne {
+		t-- // a record at a window's start lands in the one before
+	}
+	w := max(o.clock.W, o.closed)
+	last := o.Window.Last(t)
+	taken := false
+	for start := o.Window.First(t); start <= last; start += o.Window.Advance {
+		if o.closes(start) <= w {
+			continue
+		}
+		taken = true
+		p := o.last
+		if p == nil || p.start != start {
+			p = o.pane(start)
+		}
+		e, err := o.find(p.table, k, start)
+		if err != nil {
+			c.Task.Fail(err)
+			return
+		}
+		if !e.live {
+			e.time = math.MinInt64
+		}
+		o.Update(&e.val, v, !e.live)
+		e.live = true
+		e.time = max(e.time, c.Time)
+		e.revision++
+		p.touch(e)
+		if o.OnUpdate != nil {
+			at := c.Time
+			c.Time = e.time
+			o.OnUpdate(c, k, window.Span{From: start, To: start + o.Window.Size, Revision: e.revision}, e.val)
+			c.Time, c.Op = at, o.Op
+		}
+	}
+	if taken {
+		return
+	}
+	c.Task.Operators[o.Op].Late++
+	if o.Late != nil {
+		o.Late(c, k, LateRecord[V]{Value: v, Time: c.Time, From: last, To: last + o.Window.Size, Watermark: w})
+	}
+}
+
+// pane returns the table of a window that is open.
+func (o *Windowed[K, V, A]) pane(start int64) *pane[K, A] {
+	p := o.tables[start]
+	if p == nil {
+		p = &pane[K, A]{table: newTable[K, A](true), start: start}
+		o.tables[start] = p
+		if d := o.closes(start); d < o.due {
+			o.due = d
+			o.clock.Need(d)
+		}
+	}
+	o.last = p
+	return p
+}
+
+// Advance implements task.Timed: it closes the windows whose grace period is over.
+func (o *Windowed[K, V, A]) Advance(c *task.Ctx, w int64) {
+	o.closed = w
+	var starts []int64
+	o.due = math.MaxInt64
+	for start := range o.tables {
+		if d := o.closes(start); d <= w {
+			starts = append(starts, start)
+		} else {
+			o.due = min(o.due, d)
+		}
+	}
+	slices.Sort(starts)
+	for _, start := range starts {
+		if err := o.close(c, o.tables[start]); err != nil {
+			c.Task.Fail(err)
+			return
+		}
+	}
+}
+
+func (o *Windowed[K, V, A]) close(c *task.Ctx, p *pane[K, A]) error {
+	if o.last == p {
+		o.last = nil
+	}
+	if o.OnClose != nil || p.saved {
+		if err := o.load(p.table, &p.start); err != nil {
+			return err
+		}
+	}
+	if o.OnCommit != nil {
+		o.commit(c, p)
+	}
+	span := window.Span{From: p.start, To: p.start + o.Window.Size, Final: true}
+	if o.OnClose != nil {
+		sorted, err := o.sorted(p)
+		if err != nil {
+			return err
+		}
+		t, k, h := c.Time, c.Key, c.Headers
+		for _, x := range sorted {
+			span.Revision = x.e.revision
+			c.Op, c.Time, c.Key, c.Headers = o.Op, span.To-1, x.key, nil
+			o.OnClose(c, x.e.key, span, x.e.val)
+		}
+		c.Time, c.Key, c.Headers = t, k, h
+	}
+	if p.saved {
+		d := dropped{start: p.start}
+		var err error
+		p.each(func(e *entry[K, A]) {
+			if e.logged && err == nil {
+				var key []byte
+				key, err = o.appendKey(nil, e.key, p.start)
+				d.keys = append(d.keys, key)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		o.dropped = append(o.dropped, d)
+	}
+	delete(o.tables, p.start)
+	return nil
+}
+
+type keyed[K comparable, A any] struct {
+	key []byte
+	e   *entry[K, A]
+}
+
+// sorted lists a window's entries in the order of their encoded keys.
+func (o *Windowed[K, V, A]) sorted(p *pane[K, A]) (list []keyed[K, A], err error) {
+	var arena []byte
+	p.each(func(e *entry[K, A]) {
+		if !e.live || err != nil {
+			return
+		}
+		at := len(arena)
+		if arena, err = o.keys.Append(arena, e.key); err == nil {
+			list = append(list, keyed[K, A]{arena[at:len(arena):len(arena)], e})
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("store %s: encode key: %w", o.name, err)
+	}
+	slices.SortFunc(list, func(a, b keyed[K, A]) int { return bytes.Compare(a.key, b.key) })
+	return list, nil
+}
+
+// Flush implements task.Flusher.
+func (o *Windowed[K, V, A]) Flush(c *task.Ctx) {
+	for _, start := range slices.Sorted(keysOf(o.tables)) {
+		o.commit(c, o.tables[start])
+	}
+}
+
+func keysOf[K comparable, V any](m map[K]V) func(func(K) bool) {
+	return func(yield func(K) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// commit emits what has changed in a window since the last epoch.
+func (o *Windowed[K, V, A]) commit(c *task.Ctx, p *pane[K, A]) {
+	for _, i := range p.changed {
+		e := p.slot(i)
+		key, err := o.keys.Append(o.buf[:0], e.key)
+		o.buf = key
+		if err != nil {
+			c.Task.Fail(fmt.Errorf("store %s: encode key: %w", o.name, err))
+			return
+		}
+		c.Op = o.Op
+		t, k, h := c.Time, c.Key, c.Headers
+		c.Time, c.Key, c.Headers = e.time, key, nil
+		o.OnCommit(c, e.key, window.Span{From: p.start, To: p.start + o.Window.Size, Revision: e.revision}, e.val)
+		c.Time, c.Key, c.Headers = t, k, h
+	}
+}
+
+// Restore implements task.Stateful: it finds the windows that the store holds, and drops those that have closed.
+func (o *Windowed[K, V, A]) Restore(m *task.Marker) error {
+	if m != nil {
+		for _, c := range m.Closed {
+			if c.Store == o.id {
+				o.closed = c.Through
+			}
+		}
+	}
+	for g := range o.groups {
+		lo, hi := o.bounds(uint16(g), nil)
+		for {
+			var start int64
+			err := o.task.View.Scan(lo, hi, func(key, _ []byte) error {
+				start = task.Time(key[task.PrefixLen:])
+				return errStop
+			})
+			if err == nil {
+				break
+			}
+			if err != errStop {
+				return fmt.Errorf("store %s: %w", o.name, err)
+			}
+			if o.closes(start) <= o.closed {
+				o.dropped = append(o.dropped, dropped{start: start})
+			} else if o.tables[start] == nil {
+				p := o.pane(start)
+				p.complete, p.saved = false, true
+			}
+			_, lo = o.bounds(uint16(g), &start)
+		}
+	}
+	return nil
+}
+
+// Cut implements task.Stateful.
+func (o *Windowed[K, V, A]) Cut(d *task.Delta) error {
+	for start, p := range o.tables {
+		if len(p.changed) == 0 {
+			continue
+		}
+		if err := o.cut(p.table, d, start); err != nil {
+			return err
+		}
+		p.saved = true
+	}
+	for _, x := range o.dropped {
+		for _, key := range x.keys {
+			d.Put(append(d.Buf(len(key)), key...), len(key), true, true)
+		}
+		for g := range o.groups {
+			lo, hi := o.bounds(uint16(g), &x.start)
+			d.Ranges = append(d.Ranges, task.Range{Lo: lo, Hi: hi})
+		}
+	}
+	o.dropped = nil
+	return nil
+}
+
+// Applied implements task.Stateful.
+func (o *Windowed[K, V, A]) Applied(epoch uint64) {
+	o.done = epoch
+	over := o.Held() - int(o.task.Spec.MaxHeld.Load())
+	for _, p := range o.tables {
+		p.applied(epoch)
+		if over > 0 {
+			over -= o.evict(p.table, over/o.entrySize()+1, epoch) * o.entrySize()
+		}
+	}
+}
+
+// Changed implements task.Stateful.
+func (o *Windowed[K, V, A]) Changed() (n int) {
+	for _, p := range o.tables {
+		n += len(p.changed)
+	}
+	return n * o.entrySize()
+}
+
+// Held implements task.Stateful.
+func (o *Windowed[K, V, A]) Held() (n int) {
+	for _, p := range o.tables {
+		n += o.size(p.table)
+	}
+	return n
+}
+
+// ClosedThrough implements task.Closer.
+func (o *Windowed[K, V, A]) ClosedThrough() task.MarkerClosed {
+	return task.MarkerClosed{Store: o.id, Through: max(o.closed, o.clock.W)}
+}
+
+// Emit reshapes a result with a function of the user.
+func Emit[K comparable, A, R any](op int32, f func(K, window.Span, A) R, next task.Fn[R]) WindowFn[K, A] {
+	return func(c *task.Ctx, k K, s window.Span, a A) {
+		c.Op = op
+		next(c, f(k, s, a))
+	}
+}

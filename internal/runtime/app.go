@@ -1,0 +1,218 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/millstream-go/millstream/connect"
+	"github.com/millstream-go/millstream/internal/store"
+	"github.com/millstream-go/millstream/internal/task"
+	"github.com/millstream-go/millstream/onerror"
+)
+
+// ErrGrown: a topic that is read by its own keys has more partitions than its state was laid out for.
+var ErrGrown = errors.New("partitions were added to a keyed topic")
+
+// ErrRunning: Run was called while it runs.
+var ErrRunning = errors.New("application is running already")
+
+// App runs a program.
+type App struct {
+	cfg     Config
+	prog    *Program
+	running atomic.Bool
+	leave   chan chan error
+	engine  atomic.Pointer[engine]
+	fault   chan error
+}
+
+// NewApp makes an application that is not running.
+func NewApp(cfg Config, prog *Program) *App {
+	return &App{cfg: cfg, prog: prog, leave: make(chan chan error), fault: make(chan error, 1)}
+}
+
+// Run runs the application until ctx ends, or until something stops it that trying again cannot mend.
+func (a *App) Run(ctx context.Context) error {
+	if !a.running.CompareAndSwap(false, true) {
+		return ErrRunning
+	}
+	defer a.running.Store(false)
+	st, err := store.Open(store.Options{Dir: a.cfg.StateDir, AppID: a.cfg.AppID, KeyGroups: a.cfg.KeyGroups, Exchange: "topic", Stores: a.prog.Stores,
+		CacheBytes: a.cfg.storeBytes() / 2, MemTableBytes: a.cfg.storeBytes() / 4, Logger: a.cfg.Logger, OnFault: a.onFault, OnRecover: a.onRecover})
+	if err != nil {
+		return fmt.Errorf("open state: %w", err)
+	}
+	err = a.sessions(ctx, st)
+	if cerr := st.Close(); cerr != nil {
+		err = errors.Join(err, fmt.Errorf("close state: %w", cerr))
+	}
+	return err
+}
+
+// onFault is called when the disk fails. A full disk is waited for; the store holds its writers back meanwhile.
+func (a *App) onFault(err error) {
+	a.cfg.Logger.Error("state directory", "err", err)
+	if errors.Is(err, store.ErrDiskFull) {
+		return
+	}
+	select {
+	case a.fault <- err:
+	default:
+	}
+}
+
+func (a *App) onRecover() { a.cfg.Logger.Info("state directory: there is room again") }
+
+// sessions runs one session after the other. A session that fails for a passing reason is followed by a new one, which
+// begins from what is committed.
+func (a *App) sessions(ctx context.Context, st *store.Store) error {
+	owner := uuid.NewString()
+	instance := a.cfg.InstanceID
+	if instance == "" {
+		instance = st.InstanceID()
+	}
+	bad := newBadLog(a.cfg.Logger)
+	var epoch uint64 = 1
+	var fenced []time.Time
+	for try := 0; ; try++ {
+		session, err := a.cfg.Connector.Open(ctx, a.app(instance, owner))
+		if err == nil {
+			e := &engine{cfg: &a.cfg, prog: a.prog, session: session, store: st, owner: owner, log: a.cfg.Logger, bad: bad, epoch: epoch,
+				now: func() int64 { return time.Now().UnixMilli() }}
+			a.engine.Store(e)
+			err = runEngine(ctx, e, a.leave, a.fault)
+			a.engine.Store(nil)
+			epoch = e.epoch + 2
+			if e.epochs.Load() > 0 {
+				try = 0
+			}
+			if err == nil {
+				return nil
+			}
+		} else if try == 0 && epoch == 1 {
+			return err // nothing ever ran: tell, rather than try for ever
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if final(err) {
+			return err
+		}
+		if errors.Is(err, connect.ErrFenced) {
+			fenced = append(fenced, time.Now())
+			if n := len(fenced); n >= 5 && time.Since(fenced[n-5]) < 20*time.Second {
+				return fmt.Errorf("instance %s is fenced again and again: does another process use its state directory or InstanceID? %w", instance, err)
+			}
+		}
+		wait := min(50*time.Millisecond<<min(try, 7), 5*time.Second)
+		a.cfg.Logger.Warn("session ended; going on from the last commit", "err", err, "in", wait)
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		}
+	}
+}
+
+// final says that trying again would fail again.
+func final(err error) bool {
+	var bad *task.RecordError
+	var panicked *task.PanicError
+	return errors.As(err, &bad) || errors.As(err, &panicked) || errors.Is(err, ErrGrown) || errors.Is(err, store.ErrIO) || errors.Is(err, errLeft) || errors.Is(err, errStore)
+}
+
+var (
+	errLeft  = errors.New("left the group")
+	errStore = errors.New("state store has failed")
+)
+
+func (a *App) app(instance, owner string) connect.App {
+	app := connect.App{ID: a.cfg.AppID, Instance: instance, Incarnation: owner, Static: a.cfg.Static, Guarantee: a.cfg.Guarantee,
+		CommitEvery: a.cfg.CommitEvery, SessionTimeout: a.cfg.SessionTimeout, FetchBytes: a.cfg.fetchBytes(), Sinks: a.prog.Sinks, Logger: a.cfg.Logger}
+	for _, sub := range a.prog.Subtopologies {
+		var group []string
+		for _, in := range sub.Inputs {
+			group = append(group, in.Port.Name)
+			if !in.Port.Repartition {
+				app.Sources = append(app.Sources, in.Start)
+			}
+		}
+		app.Groups = append(app.Groups, group)
+		app.Internal = append(app.Internal, sub.Writes...)
+		if sub.Changelog != "" {
+			app.Internal = append(app.Internal, connect.InternalTopic{Name: sub.Changelog, Purpose: connect.Changelog, Like: group})
+		}
+	}
+	return app
+}
+
+// Leave gives the instance's tasks to the others and ends Run.
+func (a *App) Leave(ctx context.Context) error {
+	if !a.running.Load() {
+		return errors.New("leave: the application is not running")
+	}
+	reply := make(chan error, 1)
+	select {
+	case a.leave <- reply:
+	case <-ctx.Done():
+		return fmt.Errorf("leave: %w", ctx.Err())
+	}
+	select {
+	case err := <-reply:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("leave: %w", ctx.Err())
+	}
+}
+
+// badLog reports bad records: the first few of each operator, then one a minute.
+type badLog struct {
+	log *slog.Logger
+	mu  sync.Mutex
+	of  map[string]*badCount
+}
+
+type badCount struct {
+	n    uint64
+	last time.Time
+}
+
+func newBadLog(log *slog.Logger) *badLog { return &badLog{log: log, of: map[string]*badCount{}} }
+
+func (l *badLog) note(b task.Bad) {
+	l.mu.Lock()
+	c := l.of[b.Operator]
+	if c == nil {
+		c = &badCount{}
+		l.of[b.Operator] = c
+	}
+	c.n++
+	say := c.n <= 5 || time.Since(c.last) > time.Minute
+	if say {
+		c.last = time.Now()
+	}
+	n := c.n
+	l.mu.Unlock()
+	if !say {
+		return
+	}
+	what := [...]string{"skipped", "failed", "written to the dead-letter topic"}[b.Policy.Action]
+	args := []any{"operator", b.Operator, "declared", b.Site, "task", b.Task, "partition", b.Partition.String(), "position", b.Position.String(), "err", b.Err, "so far", n}
+	var p *task.PanicError
+	if errors.As(b.Err, &p) {
+		args = append(args, "stack", string(p.Stack))
+	}
+	if b.Policy.Action == onerror.ActionFail {
+		return // Run returns it
+	}
+	l.log.Warn("bad record "+what, args...)
+}

@@ -1,0 +1,316 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/millstream-go/millstream/connect"
+	"github.com/millstream-go/millstream/internal/checkpoint"
+	"github.com/millstream-go/millstream/internal/task"
+	"github.com/millstream-go/millstream/source"
+)
+
+// post hands f to the coordinator and waits until it has run; it gives up when the coordinator has ended.
+func (e *engine) post(f func()) {
+	done := make(chan struct{})
+	select {
+	case e.events <- func() { f(); close(done) }:
+	case <-e.gone:
+		return
+	}
+	select {
+	case <-done:
+	case <-e.gone:
+	}
+}
+
+// Assigned implements connect.Handler.
+func (e *engine) Assigned(ctx context.Context, parts []source.Partition) {
+	e.post(func() { e.assign(parts) })
+}
+
+// Revoked implements connect.Handler.
+func (e *engine) Revoked(ctx context.Context, parts []source.Partition) {
+	e.post(func() {
+		if err := e.revoke(e.run, parts); err != nil {
+			e.fail(err)
+		}
+	})
+}
+
+// Lost implements connect.Handler. The open epoch holds what these partitions have caused, so it cannot be committed.
+func (e *engine) Lost(parts []source.Partition) {
+	e.fail(fmt.Errorf("partitions were given to another instance while this one was silent: %w", connect.ErrFenced))
+}
+
+// Deliver implements connect.Handler.
+func (e *engine) Deliver(b source.Batch) {
+	e.mu.RLock()
+	p := e.ports[b.Partition]
+	e.mu.RUnlock()
+	release := b.Release
+	if p == nil {
+		if release != nil {
+			release()
+		}
+		return
+	}
+	n := int64(b.Bytes)
+	e.queued.Add(n)
+	b.Release = func() {
+		if release != nil {
+			release()
+		}
+		left, limit := e.queued.Add(-n), e.cfg.fetchBytes()
+		if left < limit && left+n >= limit {
+			e.session.Wake()
+		}
+		if p.paused.Load() && p.Queued() < int(limit/8) && p.paused.Swap(false) {
+			e.session.Resume([]source.Partition{p.Part})
+		}
+	}
+	p.Offer(b)
+	// A partition whose task is slow must not take the room of all others.
+	if int64(p.Queued()) > e.cfg.fetchBytes()/2 && !p.paused.Swap(true) {
+		e.session.Pause([]source.Partition{p.Part})
+	}
+	if w := p.worker.Load(); w != nil {
+		w.poke()
+	}
+}
+
+// Room implements connect.Handler.
+func (e *engine) Room() int64 { return e.cfg.fetchBytes() - e.queued.Load() }
+
+// assign makes the tasks whose partitions are all here.
+func (e *engine) assign(parts []source.Partition) {
+	for _, p := range parts {
+		e.assigned[p] = true
+	}
+	counts := e.session.Partitions()
+	for _, sub := range e.prog.Subtopologies {
+		for p := range tasksOf(sub, counts) {
+			key := slotKey{sub, p}
+			if e.slots[key] != nil || !e.complete(sub, p, counts) {
+				continue
+			}
+			if err := e.create(key, counts); err != nil {
+				e.fail(err)
+				return
+			}
+		}
+	}
+	e.shareMemory()
+}
+
+// tasksOf is the number of tasks of a subtopology: that of the largest of its inputs' partitions.
+func tasksOf(sub *Subtopology, counts map[string]int32) (n int32) {
+	for _, in := range sub.Inputs {
+		n = max(n, counts[in.Port.Name])
+	}
+	return n
+}
+
+func (e *engine) complete(sub *Subtopology, p int32, counts map[string]int32) bool {
+	for _, in := range sub.Inputs {
+		if p < counts[in.Port.Name] && !e.assigned[source.Partition{Stream: in.Port.Name, Index: p}] {
+			return false
+		}
+	}
+	return true
+}
+
+// create makes a task and begins to restore it.
+func (e *engine) create(key slotKey, counts map[string]int32) error {
+	sub := key.sub
+	if n := counts[sub.Changelog]; sub.Changelog != "" && key.partition >= n {
+		return fmt.Errorf("%w: topic %s has %d partitions now, and the state of subtopology %s is laid out for %d: keys have changed their partitions, so their state would be split. Read it with From and KeyBy instead of FromKeyed, under a new AppID",
+			ErrGrown, sub.Inputs[0].Port.Name, tasksOf(sub, counts), sub.Name, n)
+	}
+	spec := e.specs[sub]
+	if spec == nil {
+		spec = &task.Spec{Subtopology: sub.Name, Owner: e.owner, Changelog: sub.Changelog, KeyGroups: e.cfg.KeyGroups}
+		e.specs[sub] = spec
+	}
+	var ports []*task.Port
+	for _, in := range sub.Inputs {
+		if key.partition >= counts[in.Port.Name] {
+			continue
+		}
+		s := in.Port
+		if s.Repartition {
+			s.Upstream = e.upstream(s.Name, counts)
+		}
+		p := &task.Port{Part: source.Partition{Stream: s.Name, Index: key.partition}, Spec: &s}
+		if e.cfg.Guarantee == connect.AtMostOnce {
+			p.Limit(source.Position{})
+		}
+		ports = append(ports, p)
+	}
+	t := task.New(spec, key.partition, ports, e.store.View(key.partition), e.bad.note)
+	sub.Compile(t, facts{e.session, counts})
+	t.Ready()
+	ctx, stop := context.WithCancel(e.run)
+	s := &slot{key: key, task: t, stop: stop, done: make(chan struct{})}
+	e.slots[key] = s
+	e.mu.Lock()
+	for _, p := range ports {
+		e.ports[p.Part] = &port{Port: p}
+	}
+	e.mu.Unlock()
+	e.background.Go(func() {
+		defer close(s.done)
+		e.restore(ctx, s)
+	})
+	return nil
+}
+
+// upstream is the number of tasks that write a repartition topic.
+func (e *engine) upstream(topic string, counts map[string]int32) (n int) {
+	for _, sub := range e.prog.Subtopologies {
+		for _, w := range sub.Writes {
+			if w.Name == topic {
+				n += int(tasksOf(sub, counts))
+			}
+		}
+	}
+	return n
+}
+
+type facts struct {
+	session connect.Session
+	counts  map[string]int32
+}
+
+func (f facts) Partitions(topic string) int32      { return f.counts[topic] }
+func (f facts) Limits(topic string) connect.Limits { return f.session.Limits(topic) }
+
+// restore runs beside the coordinator.
+func (e *engine) restore(ctx context.Context, s *slot) {
+	begin := time.Now()
+	r, err := checkpoint.Restore(ctx, e.session, e.store, s.task, e.cfg.Guarantee, time.UnixMilli(e.now()))
+	var caughtUp []source.Partition
+	if err == nil {
+		caughtUp, err = e.session.Start(ctx, r.Start)
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		e.fail(err)
+		return
+	}
+	e.log.Info("task restored", "task", s.task.ID(), "changelog", s.task.Spec.Changelog, "local", r.Local, "from", r.From.String(), "records", r.Records, "took", time.Since(begin))
+	e.background.Go(func() { e.post(func() { e.begin(s, r, caughtUp) }) }) // not waited for: whoever waits for this restore may hold the coordinator
+}
+
+// begin lets a restored task run.
+func (e *engine) begin(s *slot, r *checkpoint.Restored, caughtUp []source.Partition) {
+	if e.slots[s.key] != s {
+		return // it was revoked meanwhile
+	}
+	w := e.workers[0]
+	load := func(w *worker) (n int) {
+		for _, o := range e.slots {
+			if o.worker == w {
+				n++
+			}
+		}
+		return n
+	}
+	for _, o := range e.workers[1:] {
+		if load(o) < load(w) {
+			w = o
+		}
+	}
+	for _, p := range s.task.Ports {
+		at := r.Start[p.Part]
+		up := false
+		for _, c := range caughtUp {
+			up = up || c == p.Part
+		}
+		p.Start(at, up)
+		if at != nil {
+			e.committer.Started(p.Part, *at)
+		}
+	}
+	s.worker = w
+	if !w.do(e.run, func() { w.add(s.task) }) {
+		return
+	}
+	e.mu.RLock()
+	for _, p := range s.task.Ports {
+		e.ports[p.Part].worker.Store(w)
+	}
+	e.mu.RUnlock()
+	w.poke()
+}
+
+// revoke finishes the epoch and gives tasks away.
+func (e *engine) revoke(run context.Context, parts []source.Partition) error {
+	var gone []*slot
+	running := false
+	for _, s := range e.slots {
+		for _, p := range parts {
+			if s.key.reads(p) {
+				gone = append(gone, s)
+				running = running || s.worker != nil
+				break
+			}
+		}
+	}
+	for _, s := range gone {
+		s.stop()
+		<-s.done
+	}
+	var err error
+	if running {
+		err = e.settle(run, false)
+	}
+	for _, s := range gone {
+		if s.worker != nil {
+			s.worker.do(run, func() { s.worker.remove(s.task) })
+		}
+		delete(e.slots, s.key)
+		e.mu.Lock()
+		for _, p := range s.task.Ports {
+			delete(e.ports, p.Part)
+		}
+		e.mu.Unlock()
+		s.task.Close()
+		for _, p := range s.task.Ports {
+			e.committer.Released(p.Part)
+		}
+	}
+	for _, p := range parts {
+		delete(e.assigned, p)
+	}
+	e.shareMemory()
+	return err
+}
+
+func (k slotKey) reads(p source.Partition) bool {
+	if p.Index != k.partition {
+		return false
+	}
+	for _, in := range k.sub.Inputs {
+		if in.Port.Name == p.Stream {
+			return true
+		}
+	}
+	return false
+}
+
+// shareMemory divides the caches' budget among the tasks that keep state.
+func (e *engine) shareMemory() {
+	n := int64(0)
+	for k := range e.slots {
+		if k.sub.Changelog != "" {
+			n++
+		}
+	}
+	for _, s := range e.specs {
+		s.MaxHeld.Store(e.cfg.cacheBytes() / max(n, 1))
+	}
+}

@@ -1,0 +1,290 @@
+package runtime
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/millstream-go/millstream/connect"
+	"github.com/millstream-go/millstream/internal/checkpoint"
+	"github.com/millstream-go/millstream/internal/store"
+	"github.com/millstream-go/millstream/internal/task"
+	"github.com/millstream-go/millstream/sink"
+	"github.com/millstream-go/millstream/source"
+)
+
+// engine is one session: from joining the group to leaving it, or to the first failure.
+type engine struct {
+	cfg     *Config
+	prog    *Program
+	session connect.Session
+	store   *store.Store
+	owner   string
+	log     *slog.Logger
+	now     func() int64 // the wall clock, ms since the epoch
+	bad     *badLog
+
+	out       *outputs
+	workers   []*worker
+	committer *checkpoint.Committer
+	queued    atomic.Int64  // bytes in the ports' queues
+	epochs    atomic.Uint64 // committed in this session
+	urgent    chan struct{}
+	events    chan func()
+	failed    chan error
+	// background are the goroutines of the session; gone is closed when the coordinator has ended.
+	background sync.WaitGroup
+	gone       chan struct{}
+	run        context.Context // ends with the session
+
+	mu    sync.RWMutex
+	ports map[source.Partition]*port
+
+	// Of the coordinator.
+	assigned map[source.Partition]bool
+	slots    map[slotKey]*slot
+	specs    map[*Subtopology]*task.Spec
+	flight   chan error // of the commit that runs; nil if none does
+	landing  landing
+	epoch    uint64
+}
+
+type slotKey struct {
+	sub       *Subtopology
+	partition int32
+}
+
+// slot is a task and where it stands.
+type slot struct {
+	key    slotKey
+	task   *task.Task
+	worker *worker // nil while it restores
+	stop   context.CancelFunc
+	done   chan struct{} // the restore has ended
+}
+
+// port is a task's port with what Deliver must know.
+type port struct {
+	*task.Port
+	worker atomic.Pointer[worker]
+	paused atomic.Bool
+	ahead  source.Position // committed before processing
+}
+
+// runEngine runs a session until ctx ends (nil) or it fails.
+func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-chan error) error {
+	run, cancel := context.WithCancel(context.Background())
+	e.run, e.gone = run, make(chan struct{})
+	e.urgent, e.events, e.failed = make(chan struct{}, 1), make(chan func(), 64), make(chan error, 1)
+	e.ports, e.assigned, e.slots, e.specs = map[source.Partition]*port{}, map[source.Partition]bool{}, map[slotKey]*slot{}, map[*Subtopology]*task.Spec{}
+	e.out = &outputs{session: e.session, limit: int(e.cfg.cacheBytes() / 4), open: e.epoch}
+	e.committer = &checkpoint.Committer{Session: e.session, Store: e.store, Guarantee: e.cfg.Guarantee, Owner: e.owner}
+	for range e.cfg.Workers {
+		w := newWorker(e, e.epoch)
+		e.workers = append(e.workers, w)
+		e.background.Go(func() { w.run(run) })
+	}
+	e.committer.Produce = e.produce
+	e.background.Go(func() {
+		if err := e.session.Run(run, e); err != nil {
+			e.fail(err)
+		}
+	})
+	err := e.coordinate(ctx, run, leave, fault)
+	close(e.gone)
+	closing, done := context.WithTimeout(context.Background(), 5*time.Second)
+	defer done()
+	if err != nil {
+		e.session.Abort(closing)
+	}
+	cancel()
+	e.session.Close(closing)
+	e.background.Wait()
+	for _, s := range e.slots {
+		s.task.Close()
+	}
+	return err
+}
+
+func (e *engine) coordinate(ctx, run context.Context, leave <-chan chan error, fault <-chan error) error {
+	tick := time.NewTicker(e.cfg.CommitEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case f := <-e.events:
+			f()
+		case err := <-e.failed:
+			return err
+		case err := <-fault:
+			return err
+		case err := <-e.flight:
+			if err := e.landed(run, err); err != nil {
+				return err
+			}
+		case <-tick.C:
+			if e.flight == nil {
+				if err := e.cut(run, false); err != nil {
+					return err
+				}
+			}
+		case <-e.urgent:
+			if e.flight == nil {
+				if err := e.cut(run, false); err != nil {
+					return err
+				}
+			}
+		case reply := <-leave:
+			err := e.settle(run, true)
+			if err == nil {
+				leaving, done := context.WithTimeout(context.Background(), 2*time.Second)
+				err = e.session.Leave(leaving)
+				done()
+			}
+			reply <- err
+			return err
+		case <-ctx.Done():
+			return e.settle(run, true)
+		}
+	}
+}
+
+// fail ends the session with its first error.
+func (e *engine) fail(err error) {
+	select {
+	case e.failed <- err:
+	default:
+	}
+}
+
+// hurry asks for an epoch before its time.
+func (e *engine) hurry() {
+	select {
+	case e.urgent <- struct{}{}:
+	default:
+	}
+}
+
+func (e *engine) dirtyLimit() int64 { return e.cfg.cacheBytes() / 2 / int64(len(e.workers)) }
+
+// produce writes what ends an epoch. The epoch is open, and its workers have gone on, so nobody else writes in it.
+func (e *engine) produce(ctx context.Context, recs []sink.Record) error {
+	return e.out.write(ctx, e.out.open, recs)
+}
+
+// landing is what is to be done when a commit has ended.
+type landing struct {
+	epoch  uint64
+	limits map[*port]source.Position // of at-most-once
+}
+
+// cut ends an epoch and starts its commit. After the last one the workers do nothing any more.
+func (e *engine) cut(run context.Context, last bool) error {
+	var deltas []*task.Delta
+	for _, w := range e.workers {
+		var err error
+		if !w.do(run, func() {
+			var d []*task.Delta
+			if d, err = w.cut(run); err == nil {
+				deltas = append(deltas, d...)
+			}
+			if last {
+				w.tasks = nil
+			}
+		}) {
+			return run.Err()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	l := landing{epoch: e.epoch}
+	e.epoch++
+	var ahead []connect.PositionCommit
+	if e.cfg.Guarantee == connect.AtMostOnce {
+		ahead, l.limits = e.ahead()
+	}
+	if !e.out.written() && len(ahead) == 0 && e.committer.Idle(deltas) {
+		return e.out.next(run, e.epoch)
+	}
+	flight := make(chan error, 1)
+	e.flight, e.landing = flight, l
+	next, now := e.epoch, time.UnixMilli(e.now())
+	e.background.Go(func() {
+		err := e.committer.Commit(run, deltas, now)
+		if err == nil {
+			err = e.committer.Ahead(run, ahead)
+		}
+		if err == nil {
+			err = e.out.next(run, next)
+		}
+		flight <- err
+	})
+	return nil
+}
+
+// landed goes on after a commit.
+func (e *engine) landed(run context.Context, err error) error {
+	l := e.landing
+	e.flight = nil
+	if err != nil {
+		return err
+	}
+	e.epochs.Add(1)
+	for p, at := range l.limits {
+		if w := p.worker.Load(); w != nil {
+			w.do(run, func() { p.Limit(at) })
+		}
+	}
+	for _, w := range e.workers {
+		select {
+		case w.ctl <- func() {
+			for _, t := range w.tasks {
+				t.Applied(l.epoch)
+			}
+		}:
+		case <-run.Done():
+			return run.Err()
+		}
+	}
+	return nil
+}
+
+// settle ends and commits the open epoch, whatever is in flight.
+func (e *engine) settle(run context.Context, last bool) error {
+	for _, step := range []func() error{func() error { return nil }, func() error { return e.cut(run, last) }} {
+		if err := step(); err != nil {
+			return err
+		}
+		if e.flight == nil {
+			continue
+		}
+		select {
+		case err := <-e.flight:
+			if err := e.landed(run, err); err != nil {
+				return err
+			}
+		case err := <-e.failed:
+			return err
+		}
+	}
+	return nil
+}
+
+// ahead lists the ends of the queues, for at-most-once.
+func (e *engine) ahead() (list []connect.PositionCommit, limits map[*port]source.Position) {
+	limits = map[*port]source.Position{}
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	for part, p := range e.ports {
+		if p.worker.Load() == nil {
+			continue
+		}
+		if end, ok := p.QueueEnd(); ok && end != p.ahead {
+			list = append(list, connect.PositionCommit{Partition: part, Next: end, Metadata: "1 - 0 0"})
+			limits[p], p.ahead = end, end
+		}
+	}
+	return list, limits
+}

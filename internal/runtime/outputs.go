@@ -1,0 +1,82 @@
+package runtime
+
+import (
+	"context"
+	"sync"
+
+	"github.com/millstream-go/millstream/connect"
+	"github.com/millstream-go/millstream/sink"
+)
+
+// outputs is the gate between the workers and the open epoch. Records of the open epoch pass; those of the next one
+// wait until it is opened.
+type outputs struct {
+	session connect.Session
+	limit   int // bytes that may wait
+
+	mu      sync.Mutex
+	open    uint64
+	begun   bool
+	waiting []sink.Record
+	bytes   int
+}
+
+// write takes records of an epoch: the open one or the next.
+func (o *outputs) write(ctx context.Context, epoch uint64, recs []sink.Record) error {
+	if len(recs) == 0 {
+		return nil
+	}
+	o.mu.Lock()
+	if epoch != o.open {
+		o.waiting = append(o.waiting, recs...)
+		for i := range recs {
+			o.bytes += len(recs[i].Key) + len(recs[i].Value) + 128
+		}
+		o.mu.Unlock()
+		return nil
+	}
+	err := o.begin()
+	o.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return o.session.Produce(ctx, recs)
+}
+
+func (o *outputs) begin() error {
+	if o.begun {
+		return nil
+	}
+	o.begun = true
+	return o.session.Begin()
+}
+
+// next opens an epoch, the last one being committed, and lets its records pass.
+func (o *outputs) next(ctx context.Context, epoch uint64) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.open, o.begun = epoch, false
+	if len(o.waiting) == 0 {
+		return nil
+	}
+	recs := o.waiting
+	o.waiting, o.bytes = nil, 0
+	if err := o.begin(); err != nil {
+		return err
+	}
+	return o.session.Produce(ctx, recs)
+}
+
+// written says that something was written in the open epoch.
+func (o *outputs) written() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.begun
+}
+
+// full says that the next epoch must not write more before the last one is committed.
+func (o *outputs) full() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.bytes >= o.limit
+}

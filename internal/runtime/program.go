@@ -1,0 +1,78 @@
+// Package runtime is the shell around the tasks: the only package that starts goroutines. It opens store and
+// connector, makes tasks of the partitions that it is assigned, steps them on its workers, and ends epochs.
+//
+// # Goroutines
+//
+// The session's own goroutine delivers batches into the ports' queues and calls Assigned, Revoked and Lost. Each
+// worker owns some of the tasks and steps them in turn. The coordinator owns everything else: which tasks there are,
+// which epoch it is, what is being committed. It never touches a task; it sends functions to the workers instead,
+// which run them between two steps. Restores and commits run on goroutines of their own, one commit at a time.
+//
+// # Epochs
+//
+// A tick sends a cut through the workers. Each hands over what its tasks have changed and goes on at once, with the
+// next epoch; what that one writes is held in memory until the cut is committed, since a transaction holds one epoch
+// only. If the commit fails in any way the session ends: tasks, caches and held records are dropped, and a new session
+// begins from what is committed. The store was never touched by the epoch, so it is kept.
+package runtime
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/millstream-go/millstream/connect"
+	"github.com/millstream-go/millstream/internal/store"
+	"github.com/millstream-go/millstream/internal/task"
+)
+
+// Program is a topology, compiled as far as it can be without knowing partitions.
+type Program struct {
+	Subtopologies []*Subtopology // upstream ones first
+	Stores        []store.StoreInfo
+	Sinks         []string
+}
+
+// Subtopology is what becomes one task per partition.
+type Subtopology struct {
+	Name      string
+	Inputs    []Input
+	Changelog string // topic; "" if it keeps nothing
+	Writes    []connect.InternalTopic
+	Aligned   bool // its inputs must have equal numbers of partitions
+	// Compile puts the operators onto a task. It is called once for each task, on the coordinator's goroutine.
+	Compile func(t *task.Task, f Facts)
+}
+
+// Input is a topic that a subtopology reads.
+type Input struct {
+	Port   task.PortSpec
+	Start  connect.SourceSpec
+	Opened string // where the topology declares it, for errors
+}
+
+// Facts is what is known of topics once a session is open.
+type Facts interface {
+	Partitions(topic string) int32
+	Limits(topic string) connect.Limits
+}
+
+// Config is the checked configuration of an application.
+type Config struct {
+	AppID          string
+	InstanceID     string // "": the one in the state directory
+	StateDir       string
+	Connector      connect.Connector
+	Guarantee      connect.Guarantee
+	CommitEvery    time.Duration
+	SessionTimeout time.Duration
+	Static         bool
+	Workers        int
+	KeyGroups      int
+	Memory         int64
+	Logger         *slog.Logger
+}
+
+// What the memory budget is divided into.
+func (c *Config) fetchBytes() int64 { return c.Memory / 4 }
+func (c *Config) cacheBytes() int64 { return c.Memory / 2 }
+func (c *Config) storeBytes() int64 { return c.Memory / 4 }

@@ -1,0 +1,140 @@
+package runtime
+
+import (
+	"context"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/millstream-go/millstream/internal/task"
+)
+
+// stepRecords is how many records a task reads before the next one has its turn: enough to make the turn cheap, few
+// enough that a cut does not wait for long.
+const stepRecords = 1024
+
+// worker steps its tasks in turn. Only its goroutine touches them.
+type worker struct {
+	e     *engine
+	tasks []*task.Task
+	epoch uint64
+	ctl   chan func()
+	wake  chan struct{}
+}
+
+func newWorker(e *engine, epoch uint64) *worker {
+	return &worker{e: e, epoch: epoch, ctl: make(chan func(), 16), wake: make(chan struct{}, 1)}
+}
+
+// poke wakes the worker if it sleeps.
+func (w *worker) poke() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// do runs f on the worker's goroutine, between two steps, and waits for it. It returns false if the worker is gone.
+func (w *worker) do(ctx context.Context, f func()) bool {
+	done := make(chan struct{})
+	select {
+	case w.ctl <- func() { f(); close(done) }:
+	case <-ctx.Done():
+		return false
+	}
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (w *worker) run(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		select {
+		case f := <-w.ctl:
+			f()
+			continue
+		case <-ctx.Done():
+			return
+		default:
+		}
+		if w.step(ctx) {
+			continue
+		}
+		timer.Reset(w.sleep())
+		select {
+		case f := <-w.ctl:
+			f()
+		case <-w.wake:
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// step gives each task a turn.
+func (w *worker) step(ctx context.Context) (worked bool) {
+	now := w.e.now()
+	changed := 0
+	for _, t := range w.tasks {
+		if w.e.out.full() {
+			return worked
+		}
+		ok, err := t.Step(now, stepRecords)
+		if err == nil && len(t.Out.Records) > 0 {
+			err = w.e.out.write(ctx, w.epoch, t.Out.Take())
+		}
+		if err != nil {
+			w.e.fail(err)
+			return false
+		}
+		worked = worked || ok
+		changed += t.Changed()
+	}
+	if int64(changed) > w.e.dirtyLimit() {
+		w.e.hurry()
+	}
+	return worked
+}
+
+// sleep is how long nothing is due.
+func (w *worker) sleep() time.Duration {
+	due := int64(math.MaxInt64)
+	for _, t := range w.tasks {
+		due = min(due, t.IdleDue())
+	}
+	if due == math.MaxInt64 {
+		return time.Minute
+	}
+	return min(max(time.Duration(due-w.e.now())*time.Millisecond, time.Millisecond), time.Minute)
+}
+
+// cut ends the epoch of the worker's tasks.
+func (w *worker) cut(ctx context.Context) ([]*task.Delta, error) {
+	deltas := make([]*task.Delta, 0, len(w.tasks))
+	for _, t := range w.tasks {
+		d, err := t.Cut(w.epoch)
+		if err == nil {
+			err = w.e.out.write(ctx, w.epoch, t.Out.Take())
+		}
+		if err != nil {
+			return nil, err
+		}
+		deltas = append(deltas, d)
+	}
+	w.epoch++
+	return deltas, nil
+}
+
+func (w *worker) add(t *task.Task) { w.tasks = append(w.tasks, t) }
+
+func (w *worker) remove(t *task.Task) {
+	if i := slices.Index(w.tasks, t); i >= 0 {
+		w.tasks = slices.Delete(w.tasks, i, i+1)
+	}
+}

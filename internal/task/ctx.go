@@ -1,0 +1,35 @@
+package task
+
+import (
+	"github.com/millstream-go/millstream/onerror"
+	"github.com/millstream-go/millstream/source"
+)
+
+// Fn is one step of a compiled chain: what a stream's record is handed to. The value travels by itself; time, key and
+// headers stay in Ctx, because copying them from operator to operator would cost more than the operators do.
+type Fn[V any] func(c *Ctx, v V)
+
+// KeyedFn is the same after KeyBy.
+type KeyedFn[K comparable, V any] func(c *Ctx, k K, v V)
+
+// Ctx is what is known of the record that is being processed. There is one per task; the operators of a chain change
+// it and put it back.
+type Ctx struct {
+	Time    int64 // event time, ms since the epoch
+	Key     []byte
+	Headers []source.Header
+	Op      int32 // the operator at work, to be named if it fails
+	Port    *Port // the input that the record came from; nil while a timer or the closing of a window runs
+	Task    *Task
+
+	rejected error
+	policy   *onerror.Policy
+}
+
+// Reject gives up on the record: the chain returns, and the task applies the policy (nil: the one of the record's
+// source). Outputs that the record has made so far are taken back.
+func (c *Ctx) Reject(err error, policy *onerror.Policy) {
+	if c.rejected == nil {
+		c.rejected, c.policy = err, policy
+	}
+}

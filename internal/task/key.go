@@ -1,0 +1,79 @@
+package task
+
+import (
+	"encoding/binary"
+	"hash/fnv"
+)
+
+// Kinds of entries. The kind is the first byte of a key in changelog and store, and stands for the format of the whole
+// entry: a new format gets a new kind.
+const (
+	KindValue  byte = 0x01 // kind, store, key group, key            -> state
+	KindWindow byte = 0x02 // kind, store, key group, start, key     -> state
+	KindTimer  byte = 0x03 // kind, store, key group, clock, time, key -> one byte
+	KindMarker byte = 0x10 // kind, subtopology                      -> epoch marker
+	KindLocal  byte = 0x11 // kind, subtopology; in the store only   -> position in the changelog
+)
+
+// ID is the number of a store or a subtopology in keys: a hash of its name. Build refuses names that collide.
+func ID(name string) uint32 {
+	h := fnv.New32a()
+	h.Write([]byte(name))
+	return h.Sum32()
+}
+
+// PrefixLen is the length of kind, store and key group.
+const PrefixLen = 1 + 4 + 2
+
+// AppendPrefix appends kind, store and key group.
+func AppendPrefix(b []byte, kind byte, store uint32, group uint16) []byte {
+	b = append(b, kind)
+	b = binary.BigEndian.AppendUint32(b, store)
+	return binary.BigEndian.AppendUint16(b, group)
+}
+
+// AppendTime appends a time such that earlier ones sort first, also before 1970.
+func AppendTime(b []byte, t int64) []byte { return binary.BigEndian.AppendUint64(b, uint64(t)^1<<63) }
+
+// Time reads what AppendTime wrote.
+func Time(b []byte) int64 { return int64(binary.BigEndian.Uint64(b) ^ 1<<63) }
+
+// MarkerKey is the key of a subtopology's epoch marker. It is the same in every epoch, so that compaction keeps the
+// newest.
+func MarkerKey(subtopology string) []byte {
+	return binary.BigEndian.AppendUint32([]byte{KindMarker}, ID(subtopology))
+}
+
+// LocalKey is the key under which the store remembers how much of the changelog is in it.
+func LocalKey(subtopology string) []byte {
+	return binary.BigEndian.AppendUint32([]byte{KindLocal}, ID(subtopology))
+}
+
+// Group is the key group of an encoded key: Kafka's murmur2 hash, so that a key's group and the partition that a Java
+// producer would choose for it agree wherever the number of partitions divides the number of groups.
+func Group(key []byte, groups int) uint16 {
+	return uint16(Murmur2(key) & 0x7fffffff % uint32(groups))
+}
+
+// Murmur2 is the hash of Kafka's default partitioner (org.apache.kafka.common.utils.Utils.murmur2).
+func Murmur2(b []byte) uint32 {
+	const m = 0x5bd1e995
+	h := uint32(0x9747b28c) ^ uint32(len(b))
+	for ; len(b) >= 4; b = b[4:] {
+		k := binary.LittleEndian.Uint32(b) * m
+		k = (k ^ k>>24) * m
+		h = h*m ^ k
+	}
+	switch len(b) {
+	case 3:
+		h ^= uint32(b[2]) << 16
+		fallthrough
+	case 2:
+		h ^= uint32(b[1]) << 8
+		fallthrough
+	case 1:
+		h = (h ^ uint32(b[0])) * m
+	}
+	h = (h ^ h>>13) * m
+	return h ^ h>>15
+}

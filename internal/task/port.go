@@ -1,0 +1,192 @@
+package task
+
+import (
+	"encoding/binary"
+	"sync"
+
+	"github.com/millstream-go/millstream/internal/eventtime"
+	"github.com/millstream-go/millstream/onerror"
+	"github.com/millstream-go/millstream/source"
+)
+
+// TimeHeader carries a record's event time across a repartition topic, whose own timestamps are wall-clock times: a
+// broker deletes by them.
+const TimeHeader = "millstream-time"
+
+// PortSpec describes an input of a subtopology: a source, or a repartition topic.
+type PortSpec struct {
+	Name        string
+	OnError     onerror.Policy
+	Repartition bool
+	Upstream    int   // number of upstream tasks, of a repartition topic
+	Bound       int64 // ms that records may be out of order
+	IdleAfter   int64 // ms without a record after which the input is idle; 0: never
+	MaxAhead    int64 // ms that a record's time may lie ahead of the wall clock; negative: no bound
+}
+
+// Port is one input partition of a task: a queue of batches that the connector fills, and how far the task has read.
+type Port struct {
+	Part source.Partition
+	Spec *PortSpec
+	Run  func(c *Ctx, r *source.Record)       // the compiled chain
+	Peek func(c *Ctx, r *source.Record) int64 // the event time of a record that is not run yet; nil: the record's own
+
+	Input   eventtime.Input
+	Time    eventtime.Bounded
+	Carried eventtime.Carried
+
+	seen     int64 // largest event time among the records run so far
+	clocks   []*Clock
+	lastRead int64 // wall clock of the last record, for idleness
+
+	cur  source.Batch
+	at   int // next record in cur
+	next source.Position
+	// known: next is meaningful; limited: records at and after limit wait (at-most-once).
+	known, limited bool
+	limit          source.Position
+	caughtUp       bool // everything that the partition held when last asked has been delivered
+	end            source.Position
+
+	mu     sync.Mutex
+	queue  []source.Batch
+	queued int // bytes, cur included
+}
+
+// Offer appends a batch to the queue. It is the one method that another goroutine than the task's owner may call, with
+// Queued.
+func (p *Port) Offer(b source.Batch) {
+	p.mu.Lock()
+	p.queue = append(p.queue, b)
+	p.queued += b.Bytes
+	p.mu.Unlock()
+}
+
+// Queued is the number of bytes that wait.
+func (p *Port) Queued() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.queued
+}
+
+// Start sets the position from which batches will come.
+func (p *Port) Start(at *source.Position, caughtUp bool) {
+	if at != nil {
+		p.next, p.known = *at, true
+	}
+	p.caughtUp = caughtUp
+}
+
+// Next is the first position that was not processed; ok is false if it is not known yet.
+func (p *Port) Next() (next source.Position, ok bool) { return p.next, p.known }
+
+// Lag is the number of records between what was processed and the end of the partition when last asked.
+func (p *Port) Lag() int64 { return max(0, p.end.Offset()-p.next.Offset()) }
+
+// head returns the next record, or nil if none is there or none may be read.
+func (p *Port) head() *source.Record {
+	for p.at >= len(p.cur.Records) {
+		if !p.load() {
+			return nil
+		}
+	}
+	r := &p.cur.Records[p.at]
+	if p.limited && r.Position.Compare(p.limit) >= 0 {
+		return nil
+	}
+	return r
+}
+
+// load takes the next batch from the queue.
+func (p *Port) load() bool {
+	p.mu.Lock()
+	if len(p.queue) == 0 {
+		p.mu.Unlock()
+		return false
+	}
+	b := p.queue[0]
+	p.queue[0] = source.Batch{}
+	p.queue = p.queue[1:]
+	p.mu.Unlock()
+	p.cur, p.at = b, 0
+	p.caughtUp = b.CaughtUp
+	if b.End.Compare(p.end) > 0 {
+		p.end = b.End
+	}
+	if len(b.Records) == 0 {
+		p.finish()
+	} else if !p.known {
+		p.next, p.known = b.Records[0].Position, true
+	}
+	return true
+}
+
+// pass moves on behind the record at the head.
+func (p *Port) pass() {
+	p.at++
+	if p.at < len(p.cur.Records) {
+		p.next = p.cur.Records[p.at].Position
+		return
+	}
+	p.finish()
+}
+
+func (p *Port) finish() {
+	p.next, p.known = p.cur.Next, true
+	p.mu.Lock()
+	p.queued -= p.cur.Bytes
+	p.mu.Unlock()
+	if p.cur.Release != nil {
+		p.cur.Release()
+	}
+	p.cur, p.at = source.Batch{}, 0
+}
+
+// empty says that nothing is queued.
+func (p *Port) empty() bool {
+	if p.at < len(p.cur.Records) {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.queue) == 0
+}
+
+// QueueEnd is the position behind what is queued; ok is false if nothing was ever queued.
+func (p *Port) QueueEnd() (end source.Position, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := len(p.queue); n > 0 {
+		return p.queue[n-1].Next, true
+	}
+	if len(p.cur.Records) > 0 {
+		return p.cur.Next, true
+	}
+	return p.next, p.known
+}
+
+// Limit keeps the task from reading records at and after a position; the zero position, from reading any. It is how
+// at-most-once commits positions before it processes what lies before them.
+func (p *Port) Limit(at source.Position) { p.limited, p.limit = true, at }
+
+// headTime is the event time of the record at the head.
+func (p *Port) headTime(c *Ctx, r *source.Record) int64 {
+	if p.Peek != nil {
+		return p.Peek(c, r)
+	}
+	if t, ok := carriedTime(r); ok {
+		return t
+	}
+	return r.Time
+}
+
+// carriedTime reads the event time from a record of a repartition topic.
+func carriedTime(r *source.Record) (int64, bool) {
+	if len(r.Headers) > 0 && r.Headers[0].Key == TimeHeader && len(r.Headers[0].Value) == 8 {
+		return int64(binary.BigEndian.Uint64(r.Headers[0].Value)), true
+	}
+	return 0, false
+}
+
+// Observe takes a record's event time into account once the record has been run.
+func (p *Port) Observe(t int64) { p.seen = max(p.seen, t) }

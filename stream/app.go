@@ -1,0 +1,26 @@
+package stream
+
+import (
+	"context"
+
+	engine "github.com/millstream-go/millstream/internal/runtime"
+)
+
+// App is a topology that is ready to run.
+type App struct{ app *engine.App }
+
+// Run runs the application until ctx ends, or until something stops it that trying again cannot mend: a record whose
+// policy is to fail, a panic in a timer, a disk that fails. What passes by itself (brokers that restart, partitions
+// that move, a commit that times out) it goes through, and goes on from the last commit.
+//
+// When ctx ends, Run commits what was processed and returns nil, within two seconds as long as the brokers answer. The
+// instance keeps its place in the group (unless Config.Dynamic): started again within the SessionTimeout, it goes on
+// with the same tasks, and nothing moves. See Leave for going away for good.
+//
+// The first Run of an App fails, with all mistakes at once, if sources or sinks do not exist, if internal topics exist
+// with other settings, or if the state directory is in use or belongs to another topology or a newer version.
+func (a *App) Run(ctx context.Context) error { return a.app.Run(ctx) }
+
+// Leave commits, gives up the instance's place in the group so that the others take over its tasks at once, and makes
+// Run return nil. It is for scaling in; a restart needs no Leave.
+func (a *App) Leave(ctx context.Context) error { return a.app.Leave(ctx) }

@@ -1,0 +1,145 @@
+package stream
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/millstream-go/millstream/connect"
+	"github.com/millstream-go/millstream/internal/operator"
+	"github.com/millstream-go/millstream/internal/plan"
+	engine "github.com/millstream-go/millstream/internal/runtime"
+	"github.com/millstream-go/millstream/internal/store"
+	"github.com/millstream-go/millstream/internal/task"
+	"github.com/millstream-go/millstream/sink"
+)
+
+// Build checks topology and configuration and returns an application that is ready to Run, or every mistake, joined.
+// It talks to nobody yet.
+func (t *Topology) Build(c Config) (*App, error) {
+	c = c.withDefaults()
+	errs := append(t.graph.Check(), c.check()...)
+	connector, err := t.connector(c)
+	if err != nil {
+		errs = append(errs, err)
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	prog := t.program(c.AppID)
+	return &App{app: engine.NewApp(engine.Config{AppID: c.AppID, InstanceID: c.InstanceID, StateDir: filepath.Join(c.StateDir, c.AppID), Connector: connector,
+		Guarantee: c.Guarantee, CommitEvery: c.CommitInterval, SessionTimeout: c.SessionTimeout, Static: !c.Dynamic, Workers: c.Workers, KeyGroups: c.KeyGroups,
+		Memory: c.MemoryBudget, Logger: c.Logger}, prog)}, nil
+}
+
+// connector finds the connector of the one system that the topology uses.
+func (t *Topology) connector(c Config) (connect.Connector, error) {
+	have := map[string]connect.Connector{}
+	for _, k := range c.Connect {
+		if k != nil {
+			have[k.System()] = k
+		}
+	}
+	var found connect.Connector
+	var errs []error
+	for _, n := range t.graph.Nodes {
+		system := n.System
+		if n.Kind == plan.Source {
+			system = n.Input.Spec.System
+		}
+		switch k := have[system]; {
+		case system == "":
+		case k == nil:
+			errs = append(errs, fmt.Errorf("%s: %s %q is on %s: %w for it", n.Site, n.Kind, n.Name, system, errNoConnector))
+		case found != nil && found != k:
+			errs = append(errs, fmt.Errorf("%s: %s %q is on %s, other parts of the topology on %s: an application uses one system", n.Site, n.Kind, n.Name, system, found.System()))
+		default:
+			found = k
+		}
+	}
+	return found, errors.Join(errs...)
+}
+
+// program compiles the topology as far as it goes without knowing partitions.
+func (t *Topology) program(app string) *engine.Program {
+	prog := &engine.Program{}
+	sinks := map[string]bool{}
+	for _, n := range t.graph.Nodes {
+		for _, topic := range n.Topics {
+			if !sinks[topic] {
+				sinks[topic] = true
+				prog.Sinks = append(prog.Sinks, topic)
+			}
+		}
+	}
+	for _, p := range t.graph.Subtopologies() {
+		sub := &engine.Subtopology{Name: p.Name}
+		for _, n := range p.Inputs {
+			sub.Inputs = append(sub.Inputs, input(app, n))
+		}
+		for _, n := range p.Nodes {
+			sub.Aligned = sub.Aligned || n.Aligned
+		}
+		for _, w := range p.Writes {
+			var like []string
+			for _, in := range sub.Inputs {
+				like = append(like, in.Port.Name)
+			}
+			sub.Writes = append(sub.Writes, connect.InternalTopic{Name: topicName(app, w), Purpose: connect.Repartition, Partitions: w.Input.Partitions, Like: like})
+		}
+		if p.Timed {
+			sub.Changelog = app + "-" + p.Name + "-changelog"
+		}
+		for _, s := range p.Stores {
+			prog.Stores = append(prog.Stores, store.StoreInfo{Name: s.Name, Kind: s.Kind, Key: s.Key, Value: s.Value, Window: s.Window, Subtopology: p.Name})
+		}
+		sub.Compile = func(tk *task.Task, f engine.Facts) {
+			b := &compiler{task: tk, env: env{app, f}, memo: map[*plan.Node]any{}, ops: map[*plan.Node]int32{}}
+			for _, n := range p.Inputs {
+				for _, port := range tk.Ports {
+					if port.Spec.Name == topicName(app, n) {
+						t.roots[n](b, port)
+					}
+				}
+			}
+		}
+		prog.Subtopologies = append(prog.Subtopologies, sub)
+	}
+	return prog
+}
+
+func input(app string, n *plan.Node) engine.Input {
+	in := engine.Input{Port: task.PortSpec{Name: topicName(app, n), Repartition: n.Kind == plan.Repartition, MaxAhead: -1}, Opened: n.Site}
+	if n.Kind == plan.Source {
+		s := n.Input.Spec
+		in.Start = connect.SourceSpec{Name: s.Name, Start: s.Start}
+		in.Port.OnError = s.OnError
+		in.Port.MaxAhead = s.MaxAhead.Milliseconds()
+	}
+	if et := n.Input.EventTime; et != nil {
+		in.Port.Bound, in.Port.IdleAfter = et.Bound, et.Idle
+	}
+	return in
+}
+
+// topicName is the topic that an input reads.
+func topicName(app string, n *plan.Node) string {
+	if n.Kind == plan.Repartition {
+		return app + "-" + n.Name + "-repartition"
+	}
+	return n.Name
+}
+
+// env is what the compiler knows of topics.
+type env struct {
+	app string
+	engine.Facts
+}
+
+func (e env) Topic(n *plan.Node) string { return topicName(e.app, n) }
+
+func (e env) Destination(s sink.Spec) *operator.Destination {
+	l := e.Limits(s.Name)
+	return &operator.Destination{Name: s.Name, Partitions: e.Partitions(s.Name), MaxBytes: l.MaxBytes, MaxBehind: l.MaxBehind.Milliseconds(),
+		MaxAhead: l.MaxAhead.Milliseconds(), RoundRobin: s.RoundRobin}
+}

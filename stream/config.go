@@ -1,0 +1,124 @@
+package stream
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/millstream-go/millstream/connect"
+	"github.com/millstream-go/millstream/internal/plan"
+)
+
+// Config is how an application runs. AppID and Connect are required; everything else has a default.
+type Config struct {
+	// AppID names the application. Instances with the same AppID share its work. It is the name of the consumer group,
+	// and the beginning of the names of the application's topics and of its state directory. It lasts: under another
+	// AppID an application starts anew.
+	AppID string
+	// Connect are the connectors for the systems that the topology names, for example kafka.Cluster.
+	Connect []connect.Connector
+	// StateDir is the root of the state directories; the application uses the folder AppID in it. The default is
+	// millstream in the user's cache directory. It should be on a disk that outlives the process: state is then found
+	// again after a crash, and only what changed since is read back. Two instances on one machine need two roots.
+	StateDir string
+	// InstanceID names this instance, the same after each restart. The default is an id that is made once and kept in
+	// the state directory.
+	InstanceID string
+	// Guarantee is ExactlyOnce (the default), AtLeastOnce or AtMostOnce.
+	Guarantee connect.Guarantee
+	// CommitInterval is how often an epoch ends; under exactly-once it bounds the latency of results. The default is
+	// 100 ms.
+	CommitInterval time.Duration
+	// SessionTimeout is how long an instance may be silent before its tasks go to others. The default is 45 s.
+	SessionTimeout time.Duration
+	// Dynamic makes the instance leave the group when it stops, so that its tasks move at once. By default membership
+	// is static: an instance that comes back within the SessionTimeout finds its tasks as it left them.
+	Dynamic bool
+	// Workers is the number of goroutines that process records. The default is GOMAXPROCS.
+	Workers int
+	// KeyGroups is the number of parts into which keyed state is cut, once and for ever when it is created. It bounds
+	// the number of partitions that can share the state. The default is 128.
+	KeyGroups int
+	// MemoryBudget bounds, in bytes, what is held of fetched records, of state in caches, and of the store's buffers.
+	// The default is 512 MiB.
+	MemoryBudget int64
+	// Logger gets what a person should know. The default says nothing.
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	if c.StateDir == "" {
+		if dir, err := os.UserCacheDir(); err == nil {
+			c.StateDir = filepath.Join(dir, "millstream")
+		}
+	}
+	def(&c.CommitInterval, 100*time.Millisecond)
+	def(&c.SessionTimeout, 45*time.Second)
+	def(&c.Workers, runtime.GOMAXPROCS(0))
+	def(&c.KeyGroups, 128)
+	def(&c.MemoryBudget, 512<<20)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func def[T comparable](p *T, v T) {
+	var zero T
+	if *p == zero {
+		*p = v
+	}
+}
+
+// check returns every mistake in a configuration with its defaults.
+func (c Config) check() (errs []error) {
+	note := func(format string, args ...any) { errs = append(errs, fmt.Errorf("Config."+format, args...)) }
+	if !plan.ValidName(c.AppID) {
+		note("AppID is %q: use 1 to 100 of the characters a-z A-Z 0-9 . _ -", c.AppID)
+	}
+	if c.StateDir == "" {
+		note("StateDir is empty, and the user has no cache directory to default to: name a directory")
+	}
+	if c.InstanceID != "" && !plan.ValidName(c.InstanceID) {
+		note("InstanceID is %q: use 1 to 100 of the characters a-z A-Z 0-9 . _ -", c.InstanceID)
+	}
+	if c.Guarantee > connect.AtMostOnce {
+		note("Guarantee is %d: use connect.ExactlyOnce, AtLeastOnce or AtMostOnce", c.Guarantee)
+	}
+	if c.CommitInterval < time.Millisecond {
+		note("CommitInterval is %v: it must be at least 1ms", c.CommitInterval)
+	}
+	if c.SessionTimeout < time.Second {
+		note("SessionTimeout is %v: it must be at least 1s", c.SessionTimeout)
+	}
+	if c.Workers < 1 {
+		note("Workers is %d: it must be at least 1", c.Workers)
+	}
+	if c.KeyGroups < 1 || c.KeyGroups > 1<<15 {
+		note("KeyGroups is %d: it must be from 1 to 32768", c.KeyGroups)
+	}
+	if c.MemoryBudget < 16<<20 {
+		note("MemoryBudget is %d bytes: it must be at least 16 MiB", c.MemoryBudget)
+	}
+	systems := map[string]bool{}
+	for i, k := range c.Connect {
+		if k == nil {
+			note("Connect[%d] is nil", i)
+			continue
+		}
+		if systems[k.System()] {
+			note("Connect has two connectors for %q", k.System())
+		}
+		systems[k.System()] = true
+		for _, err := range k.Check() {
+			errs = append(errs, fmt.Errorf("connector %s: %w", k.System(), err))
+		}
+	}
+	return errs
+}
+
+var errNoConnector = errors.New("Config.Connect has no connector")

@@ -1,0 +1,262 @@
+package stream
+
+import (
+	"time"
+
+	"github.com/millstream-go/millstream/internal/operator"
+	"github.com/millstream-go/millstream/internal/plan"
+	"github.com/millstream-go/millstream/internal/task"
+	"github.com/millstream-go/millstream/sink"
+	"github.com/millstream-go/millstream/stream/codec"
+	"github.com/millstream-go/millstream/window"
+)
+
+// Keyed is a stream of values with keys. It is what state, windows and joins are made from. Records of one key keep
+// their order, as far as they come from one source partition.
+type Keyed[K comparable, V any] struct {
+	t        *Topology
+	node     *keyedNode[K, V]
+	keys     codec.Codec[K]
+	vals     codec.Codec[V]
+	exchange *exchange[K, V] // nil: the stream is partitioned by its keys already
+}
+
+// exchange is the repartition that a KeyBy needs as soon as something with state follows.
+type exchange[K comparable, V any] struct {
+	made  *Keyed[K, V]
+	named bool
+	first string
+}
+
+func (s Keyed[K, V]) add(kind plan.Kind, name, detail, typ string) *plan.Node {
+	return s.t.graph.Add(&plan.Node{Kind: kind, Name: name, Site: site(), Detail: detail, Type: typ, Inputs: []*plan.Node{s.node.n}})
+}
+
+func (s Keyed[K, V]) sub(f func(*compiler) task.KeyedFn[K, V]) { s.node.subs = append(s.node.subs, f) }
+
+// after is the result of an operator that leaves the keys alone.
+func after[K comparable, V, W any](s Keyed[K, V], kind plan.Kind, vals codec.Codec[W]) Keyed[K, W] {
+	n := s.add(kind, string(kind), "", typeName[K]()+" → "+typeName[W]())
+	n.Keyed = true
+	out := Keyed[K, W]{t: s.t, node: &keyedNode[K, W]{n: n}, keys: s.keys, vals: vals}
+	if s.exchange != nil {
+		out.exchange = &exchange[K, W]{}
+	}
+	return out
+}
+
+// MapValues replaces each value by f of it and its key.
+func (s Keyed[K, V]) MapValues[W any](f func(K, V) W) Keyed[K, W] {
+	out := after[K, V, W](s, "mapvalues", nil)
+	s.sub(func(b *compiler) task.KeyedFn[K, V] {
+		return operator.MapValues(b.op(out.node.n), f, out.node.compile(b))
+	})
+	return out
+}
+
+// Filter keeps the records for which keep is true.
+func (s Keyed[K, V]) Filter(keep func(K, V) bool) Keyed[K, V] {
+	out := after(s, "filter", s.vals)
+	s.sub(func(b *compiler) task.KeyedFn[K, V] {
+		return operator.FilterKeyed(b.op(out.node.n), keep, out.node.compile(b))
+	})
+	return out
+}
+
+// Peek calls f with each record and hands it on; see Stream.Peek.
+func (s Keyed[K, V]) Peek(f func(K, V)) Keyed[K, V] {
+	out := after(s, "peek", s.vals)
+	s.sub(func(b *compiler) task.KeyedFn[K, V] {
+		return operator.PeekKeyed(b.op(out.node.n), f, out.node.compile(b))
+	})
+	return out
+}
+
+// Map makes a stream without a typed key from the records; they keep their keys' bytes.
+func (s Keyed[K, V]) Map[W any](f func(K, V) W) Stream[W] {
+	n := &node[W]{n: s.add("map", "map", "", typeName[W]())}
+	s.sub(func(b *compiler) task.KeyedFn[K, V] {
+		return s.withKey(b, n.n, operator.Values(b.op(n.n), f, n.compile(b)))
+	})
+	return Stream[W]{t: s.t, node: n}
+}
+
+// Merge is the union of streams with the same keys. Streams that are partitioned already must have equal numbers of
+// partitions.
+func (s Keyed[K, V]) Merge(others ...Keyed[K, V]) Keyed[K, V] {
+	out := after(s, "merge", s.vals)
+	out.node.n.Aligned = s.exchange == nil
+	for _, o := range append([]Keyed[K, V]{s}, others...) {
+		switch {
+		case o.t != s.t:
+			s.t.graph.Errorf(out.node.n, "a stream of another topology cannot be merged")
+			continue
+		case (o.exchange == nil) != (s.exchange == nil):
+			s.t.graph.Errorf(out.node.n, "one of the streams is partitioned by its keys and another is not: call Repartition on that one")
+			continue
+		case o.node.n != s.node.n:
+			out.node.n.Inputs = append(out.node.n.Inputs, o.node.n)
+		}
+		o.sub(func(b *compiler) task.KeyedFn[K, V] { return out.node.compile(b) })
+	}
+	return out
+}
+
+// EventTime is Stream.EventTime for a keyed source.
+func (s Keyed[K, V]) EventTime(at func(V) time.Time, w Watermark) Keyed[K, V] {
+	out := after(s, "event time", s.vals)
+	out.node.n.Detail = "out of order " + w.OutOfOrder.String() + ", idle " + w.Idle.String()
+	s.t.watermark(out.node.n, w)
+	ms := func(v V) int64 { return at(v).UnixMilli() }
+	s.sub(func(b *compiler) task.KeyedFn[K, V] {
+		return operator.EventTimeKeyed(b.op(out.node.n), ms, out.node.compile(b))
+	})
+	return out
+}
+
+// Watermark is Stream.Watermark for a keyed source.
+func (s Keyed[K, V]) Watermark(w Watermark) Keyed[K, V] {
+	out := after(s, "watermark", s.vals)
+	out.node.n.Detail = "out of order " + w.OutOfOrder.String() + ", idle " + w.Idle.String()
+	s.t.watermark(out.node.n, w)
+	s.sub(func(b *compiler) task.KeyedFn[K, V] { return out.node.compile(b) })
+	return out
+}
+
+// Repartitioning is how a repartition is done.
+type Repartitioning struct {
+	// Partitions is the number of partitions of the repartition topic, fixed when it is created. Zero: as many as the
+	// largest source before it.
+	Partitions int32
+}
+
+// Repartition names the repartition that brings the records of a key together, where one KeyBy feeds several
+// operators with state, or where number of partitions or codec are to be chosen. The name lasts: it is part of the
+// repartition topic's.
+func (s Keyed[K, V]) Repartition(name string, r Repartitioning, vals ...codec.Codec[V]) Keyed[K, V] {
+	if s.exchange == nil {
+		s.exchange = &exchange[K, V]{}
+	}
+	if s.exchange.made != nil {
+		s.t.graph.Errorf(s.node.n, "it has a repartition already, of the name %q", s.exchange.made.node.n.Name)
+		return *s.exchange.made
+	}
+	return s.repartition(name, r, true, vals)
+}
+
+func (s Keyed[K, V]) repartition(name string, r Repartitioning, named bool, vals []codec.Codec[V]) Keyed[K, V] {
+	n := s.add(plan.Repartition, name, "", typeName[K]()+" → "+typeName[V]())
+	n.Keyed = true
+	n.Input = &plan.Input{Partitions: r.Partitions}
+	if s.vals != nil && len(vals) == 0 {
+		vals = []codec.Codec[V]{s.vals}
+	}
+	value := defaultCodec(s.t, n, vals)
+	n.Detail = "key " + s.keys.Name() + ", value " + value.Name()
+	out := Keyed[K, V]{t: s.t, node: &keyedNode[K, V]{n: n}, keys: s.keys, vals: value}
+	s.sub(func(b *compiler) task.KeyedFn[K, V] {
+		topic := b.env.Topic(n)
+		b.task.AddCarry(topic, b.clock(s.node.n))
+		return operator.Repartition(b.op(n), topic, b.env.Partitions(topic), s.keys, value)
+	})
+	s.t.roots[n] = func(b *compiler, p *task.Port) {
+		operator.KeyedSource(p, operator.Reader{Op: b.op(n), EventTime: true}, s.keys, value, out.node.compile(b))
+	}
+	s.exchange.made, s.exchange.named, s.exchange.first = &out, named, name
+	return out
+}
+
+// partitioned is the stream that an operator with state of this name reads: behind a repartition if one is needed.
+func (s Keyed[K, V]) partitioned(store string) Keyed[K, V] {
+	if s.exchange == nil {
+		return s
+	}
+	if x := s.exchange; x.made != nil {
+		if !x.named {
+			s.t.graph.Errorf(s.node.n, "it feeds the stores %q and %q: name the repartition that they share, with Repartition", x.first, store)
+		}
+		return *x.made
+	}
+	return s.repartition(store, Repartitioning{}, false, nil)
+}
+
+// To writes the stream with its keys.
+func (s Keyed[K, V]) To(d sink.Sink[V]) {
+	n := s.add(plan.Sink, d.Spec.Name, d.Spec.System, typeName[V]())
+	n.System, n.Topics = d.Spec.System, []string{d.Spec.Name}
+	if d.Value == nil {
+		s.t.graph.Errorf(n, "it has no codec: name one, for example codec.JSON[%s]()", typeName[V]())
+	}
+	s.sub(func(b *compiler) task.KeyedFn[K, V] {
+		return s.withKey(b, n, operator.Unkeyed[K](operator.Sink(b.op(n), b.env.Destination(d.Spec), d)))
+	})
+}
+
+// withKey makes the typed key the record's key, where it is not yet: a record of a partitioned stream was read with it.
+func (s Keyed[K, V]) withKey(b *compiler, n *plan.Node, next task.KeyedFn[K, V]) task.KeyedFn[K, V] {
+	if s.exchange == nil {
+		return next
+	}
+	return operator.WithKey(b.op(n), s.keys, next)
+}
+
+// Table is the newest aggregate of each key.
+type Table[K comparable, A any] struct {
+	t    *Topology
+	node *keyedNode[K, A]
+}
+
+// Changes makes a stream of the table's changes, in order for each key. A change's time is the largest event time
+// among the records that it counts.
+func (s Table[K, A]) Changes[R any](f func(K, A) R) Stream[R] {
+	n := &node[R]{n: s.t.graph.Add(&plan.Node{Kind: "changes", Name: "changes", Site: site(), Type: typeName[R](), Inputs: []*plan.Node{s.node.n}})}
+	s.node.subs = append(s.node.subs, func(b *compiler) task.KeyedFn[K, A] { return operator.Values(b.op(n.n), f, n.compile(b)) })
+	return Stream[R]{t: s.t, node: n}
+}
+
+// Count counts the records of each key, in a store of this name.
+func (s Keyed[K, V]) Count(store string) Table[K, int64] {
+	return aggregate(s, "count", store, []codec.Codec[int64]{codec.Int64}, func(a *int64, _ V, _ bool) { *a++ })
+}
+
+// Reduce keeps the first value of each key, then f of what it has and each further one.
+func (s Keyed[K, V]) Reduce(store string, f func(sum, v V) V, state ...codec.Codec[V]) Table[K, V] {
+	if len(state) == 0 && s.vals != nil {
+		state = []codec.Codec[V]{s.vals}
+	}
+	return aggregate(s, "reduce", store, state, reduce(f))
+}
+
+func reduce[V any](f func(sum, v V) V) operator.Update[V, V] {
+	return func(a *V, v V, first bool) {
+		if first {
+			*a = v
+		} else {
+			*a = f(*a, v)
+		}
+	}
+}
+
+// Fold keeps an aggregate for each key: add changes it, starting from the zero value. The state is written with the
+// codec given, or with the built-in one for its type, or as JSON.
+func (s Keyed[K, V]) Fold[A any](store string, add func(*A, V), state ...codec.Codec[A]) Table[K, A] {
+	return aggregate(s, "fold", store, state, func(a *A, v V, _ bool) { add(a, v) })
+}
+
+func aggregate[K comparable, V, A any](s Keyed[K, V], kind plan.Kind, store string, state []codec.Codec[A], update operator.Update[V, A]) Table[K, A] {
+	s = s.partitioned(store)
+	n := &keyedNode[K, A]{n: s.add(kind, store, "", typeName[K]()+" → "+typeName[A]())}
+	vals := defaultCodec(s.t, n.n, state)
+	n.n.Store = &plan.Store{Name: store, Kind: "table", Key: s.keys.Name(), Value: vals.Name()}
+	s.sub(func(b *compiler) task.KeyedFn[K, V] {
+		var changes task.KeyedFn[K, A]
+		if len(n.subs) > 0 {
+			changes = n.compile(b)
+		}
+		return operator.NewAggregate(b.task, b.op(n.n), store, s.keys, vals, update, changes).Process
+	})
+	return Table[K, A]{s.t, n}
+}
+
+// Window groups the records of each key into windows.
+func (s Keyed[K, V]) Window(w window.Window) Windowed[K, V] { return Windowed[K, V]{s, w} }

@@ -1,0 +1,195 @@
+package stream
+
+import (
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/millstream-go/millstream/internal/operator"
+	"github.com/millstream-go/millstream/internal/plan"
+	"github.com/millstream-go/millstream/internal/task"
+	"github.com/millstream-go/millstream/source"
+	"github.com/millstream-go/millstream/stream/codec"
+)
+
+// Topology is a graph of operators under construction. Its methods, and those of the streams that come from it, only
+// note down what is to be done; mistakes are collected, and returned by Build, all of them. A topology is not safe for
+// concurrent use, and may be built any number of times.
+type Topology struct {
+	graph *plan.Graph
+	roots map[*plan.Node]func(*compiler, *task.Port)
+}
+
+// New begins a topology. The name is for people, in descriptions and logs.
+func New(name string) *Topology {
+	return &Topology{graph: &plan.Graph{Name: name}, roots: map[*plan.Node]func(*compiler, *task.Port){}}
+}
+
+// compiler builds the chain of one task, from the sinks up.
+type compiler struct {
+	task *task.Task
+	env  env
+	memo map[*plan.Node]any
+	ops  map[*plan.Node]int32
+}
+
+// op returns the operator's number in the task.
+func (b *compiler) op(n *plan.Node) int32 {
+	i, ok := b.ops[n]
+	if !ok {
+		i = b.task.AddOperator(n.Name, n.Site)
+		b.ops[n] = i
+	}
+	return i
+}
+
+// clock returns the clock of an operator.
+func (b *compiler) clock(n *plan.Node) *task.Clock {
+	var names []string
+	for _, s := range plan.Sources(n) {
+		names = append(names, b.env.Topic(s))
+	}
+	return b.task.Clock(names)
+}
+
+// node is an operator that hands on values; subs are the operators that take them.
+type node[V any] struct {
+	n    *plan.Node
+	subs []func(*compiler) task.Fn[V]
+}
+
+func (s *node[V]) compile(b *compiler) task.Fn[V] {
+	if f, ok := b.memo[s.n]; ok {
+		return f.(task.Fn[V])
+	}
+	var next []task.Fn[V]
+	for _, sub := range s.subs {
+		next = append(next, sub(b))
+	}
+	f := operator.Fan(next)
+	b.memo[s.n] = f
+	return f
+}
+
+// keyedNode is the same after KeyBy.
+type keyedNode[K comparable, V any] struct {
+	n    *plan.Node
+	subs []func(*compiler) task.KeyedFn[K, V]
+}
+
+func (s *keyedNode[K, V]) compile(b *compiler) task.KeyedFn[K, V] {
+	if f, ok := b.memo[s.n]; ok {
+		return f.(task.KeyedFn[K, V])
+	}
+	var next []task.KeyedFn[K, V]
+	for _, sub := range s.subs {
+		next = append(next, sub(b))
+	}
+	f := operator.FanKeyed(next)
+	b.memo[s.n] = f
+	return f
+}
+
+// From reads a source. Its records are decoded; those that cannot be go to the source's OnError policy. A source is
+// read once in a topology, and its stream used as often as needed.
+func (t *Topology) From[V any](src source.Source[V]) Stream[V] {
+	n := t.source(src.Spec, typeName[V](), src.Value == nil, false)
+	s := Stream[V]{t, &node[V]{n: n}, src.Value}
+	t.roots[n] = func(b *compiler, p *task.Port) {
+		operator.Source(p, reader(b, n), src.Value, nil, s.node.compile(b))
+	}
+	return s
+}
+
+// FromKeyed reads a source that is partitioned by its keys already, so that keyed operators need no repartition. If
+// its number of partitions grows, keys change their place: the application then stops at an epoch with an error.
+func (t *Topology) FromKeyed[K comparable, V any](src source.KeyedSource[K, V]) Keyed[K, V] {
+	n := t.source(src.Spec, typeName[K]()+" → "+typeName[V](), src.Value == nil || src.Key == nil, true)
+	s := Keyed[K, V]{t: t, node: &keyedNode[K, V]{n: n}, keys: src.Key, vals: src.Value}
+	t.roots[n] = func(b *compiler, p *task.Port) {
+		operator.KeyedSource(p, reader(b, n), src.Key, src.Value, s.node.compile(b))
+	}
+	return s
+}
+
+func (t *Topology) source(spec source.Spec, typ string, noCodec, keyed bool) *plan.Node {
+	n := t.graph.Add(&plan.Node{Kind: plan.Source, Name: spec.Name, Site: site(), Detail: spec.System, Type: typ, Keyed: keyed, Input: &plan.Input{Spec: spec}})
+	if noCodec {
+		t.graph.Errorf(n, "it has no codec: name one, for example codec.JSON[%s]()", typ)
+	}
+	for _, p := range []struct{ topic string }{{spec.OnError.Topic}, {spec.NoKey.Topic}, {spec.OnTombstone.Topic}} {
+		if p.topic != "" {
+			n.Topics = append(n.Topics, p.topic)
+		}
+	}
+	return n
+}
+
+func reader(b *compiler, n *plan.Node) operator.Reader {
+	s := n.Input.Spec
+	et := n.Input.EventTime
+	return operator.Reader{Op: b.op(n), OnTombstone: s.OnTombstone, OnNullKey: s.NoKey, MaxBytes: s.MaxBytes,
+		EventTime: et != nil && et.Node.Kind == "event time"}
+}
+
+// Watermark says how watermarks are made from event times, for each partition of a source by itself.
+type Watermark struct {
+	// OutOfOrder is by how much a record's time may lie behind the largest one before it. The watermark is the largest
+	// event time less this bound.
+	OutOfOrder time.Duration
+	// Idle is how long a partition may be silent, with nothing left to read, before it is left out of the merge, so
+	// that it does not hold up the others. Zero: for ever.
+	Idle time.Duration
+}
+
+// watermark notes how the sources before an operator make their watermarks.
+func (t *Topology) watermark(n *plan.Node, w Watermark) {
+	if w.OutOfOrder < 0 || w.Idle < 0 {
+		t.graph.Errorf(n, "a watermark's OutOfOrder and Idle must not be negative")
+	}
+	et := &plan.EventTime{Bound: w.OutOfOrder.Milliseconds(), Idle: w.Idle.Milliseconds(), Node: n}
+	n.EventTime = et
+	for _, s := range plan.Sources(n) {
+		switch {
+		case s.Kind == plan.Repartition:
+			t.graph.Errorf(n, "it comes after the repartition %q: event time is set once, before records are re-keyed", s.Name)
+		case s.Input.EventTime != nil:
+			t.graph.Errorf(n, "the event time of source %q is set at %s already", s.Name, s.Input.EventTime.Node.Site)
+		default:
+			s.Input.EventTime = et
+		}
+	}
+}
+
+func typeName[V any]() string { return reflect.TypeFor[V]().String() }
+
+// site is where the caller of this package's code stands.
+func site() string {
+	pcs := make([]uintptr, 16)
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs)])
+	for {
+		f, more := frames.Next()
+		if !strings.HasPrefix(f.Function, "github.com/millstream-go/millstream/stream.") || strings.HasSuffix(f.File, "_test.go") {
+			return filepath.Base(filepath.Dir(f.File)) + "/" + filepath.Base(f.File) + ":" + strconv.Itoa(f.Line)
+		}
+		if !more {
+			return "?"
+		}
+	}
+}
+
+// defaultCodec is the codec of state or of a repartition's values for which none was named.
+func defaultCodec[V any](t *Topology, n *plan.Node, named []codec.Codec[V]) codec.Codec[V] {
+	if len(named) > 0 {
+		return named[0]
+	}
+	c, err := codec.Default[V]()
+	if err != nil {
+		t.graph.Errorf(n, "%v", err)
+		return codec.JSON[V]()
+	}
+	return c
+}
