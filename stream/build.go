@@ -51,7 +51,7 @@ func (t *Topology) connector(c Config) (connect.Connector, error) {
 		case system == "":
 		case k == nil:
 			errs = append(errs, fmt.Errorf("%s: %s %q is on %s: %w for it", n.Site, n.Kind, n.Name, system, errNoConnector))
-		case found != nil && found != k:
+		case found != nil && found.System() != system:
 			errs = append(errs, fmt.Errorf("%s: %s %q is on %s, other parts of the topology on %s: an application uses one system", n.Site, n.Kind, n.Name, system, found.System()))
 		default:
 			found = k
