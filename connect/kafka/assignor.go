@@ -49,7 +49,49 @@ func (a assignor) ParseSyncAssignment(assignment []byte) (map[string][]int32, er
 	if err := a.s.syncs(); err != nil {
 		return nil, err
 	}
+	if a.s.app.Static && a.s.member.first() && !a.s.dropStale(parts) {
+		a.s.member.nextRound()
+		a.s.rebalance()
+	}
 	return parts, nil
+}
+
+// dropStale looks at the first assignment of a static member. The group hands out the one from before the restart
+// without asking anyone (KIP-345), even if the application reads other topics now. Units that are not complete by
+// today's topology are dropped; it returns false if the group should be balanced anew.
+func (s *session) dropStale(parts map[string][]int32) (fresh bool) {
+	fresh = true
+	group := map[string][]string{}
+	for _, g := range s.app.Groups {
+		for _, t := range g {
+			group[t] = g
+		}
+		fresh = fresh && slices.ContainsFunc(g, func(t string) bool { return len(parts[t]) > 0 })
+	}
+	was := maps.Clone(parts)
+	for t, ps := range was {
+		delete(parts, t)
+		for _, i := range ps {
+			complete := group[t] != nil && !slices.ContainsFunc(group[t], func(other string) bool {
+				return i < s.partitionsOf(other) && !slices.Contains(was[other], i)
+			})
+			if complete {
+				parts[t] = append(parts[t], i)
+			} else {
+				fresh = false
+			}
+		}
+	}
+	return fresh
+}
+
+func (s *session) rebalance() {
+	s.mu.Lock()
+	group := s.group
+	s.mu.Unlock()
+	if group != nil {
+		group.ForceRebalance()
+	}
 }
 
 func (a assignor) MemberBalancer(members []kmsg.JoinGroupResponseMember) (kgo.GroupMemberBalancer, map[string]struct{}, error) {
@@ -173,6 +215,16 @@ type membership struct {
 	joined     int32 // the generation that the last join started from
 	held       map[source.Partition]bool
 	rounds     uint32
+	synced     bool
+}
+
+// first says whether this is the first generation of the session.
+func (m *membership) first() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	first := !m.synced
+	m.synced = true
+	return first
 }
 
 // joins notes that the client asks to join, having last been part of generation.

@@ -251,6 +251,11 @@ func (s *session) handle(ctx context.Context, h connect.Handler, c call) {
 	switch c.kind {
 	case assigned:
 		s.noticeGrowth(ctx, c.parts)
+		s.mu.Lock()
+		for _, p := range c.parts {
+			s.owned[p] = true
+		}
+		s.mu.Unlock()
 		h.Assigned(ctx, c.parts)
 	case revoked:
 		s.stop(c.parts)
@@ -274,11 +279,14 @@ func (s *session) noticeGrowth(ctx context.Context, parts []source.Partition) {
 	}
 }
 
-// stop ends the reading of partitions.
+// stop ends the reading of partitions, and forgets that they are ours.
 func (s *session) stop(parts []source.Partition) {
+	s.starting.Lock()
+	defer s.starting.Unlock()
 	s.mu.Lock()
 	m := map[string][]int32{}
 	for _, p := range parts {
+		delete(s.owned, p)
 		if s.reading[p] != nil {
 			m[p.Stream] = append(m[p.Stream], p.Index)
 			delete(s.reading, p)
@@ -291,7 +299,7 @@ func (s *session) stop(parts []source.Partition) {
 	}
 }
 
-// Start begins reading.
+// Start begins reading. Partitions that were revoked in the meantime are passed over.
 func (s *session) Start(ctx context.Context, at map[source.Partition]*source.Position) ([]source.Partition, error) {
 	if len(at) == 0 {
 		return nil, nil
@@ -300,18 +308,19 @@ func (s *session) Start(ctx context.Context, at map[source.Partition]*source.Pos
 	if err != nil {
 		return nil, err
 	}
-	var again []source.Partition
+	s.starting.Lock()
+	defer s.starting.Unlock()
+	s.mu.Lock()
 	offsets := map[string]map[int32]kgo.Offset{}
-	s.mu.Lock()
-	for p := range from {
-		if s.reading[p] != nil {
-			again = append(again, p)
-		}
-	}
-	s.mu.Unlock()
-	s.stop(again)
-	s.mu.Lock()
 	for p, offset := range from {
+		switch {
+		case !s.owned[p]:
+			caughtUp = slices.DeleteFunc(caughtUp, func(c source.Partition) bool { return c == p })
+			continue
+		case s.reading[p] != nil:
+			s.mu.Unlock()
+			return nil, fmt.Errorf("kafka: %v was started already", p)
+		}
 		s.reading[p] = &cursor{next: offset}
 		if offsets[p.Stream] == nil {
 			offsets[p.Stream] = map[int32]kgo.Offset{}
@@ -416,7 +425,7 @@ func (s *session) deliverPartition(p source.Partition, f *kgo.FetchPartition, h 
 		s.mu.Lock()
 		c := s.reading[p]
 		s.mu.Unlock()
-		if c == nil { // stopped by a Start that begins anew
+		if c == nil {
 			recycle(f.Records)
 		} else if first := f.Records[0].Offset; first < c.next {
 			return fmt.Errorf("kafka: %v delivered offset %d again, after %d", p, first, c.next-1)
@@ -524,7 +533,13 @@ func (s *session) outOfRange(p source.Partition) error {
 	if c == nil {
 		return nil
 	}
-	at := source.At(c.next)
-	_, err := s.Start(ctx, map[source.Partition]*source.Position{p: &at})
-	return err
+	next := source.At(c.next)
+	from, _, err := s.resolve(ctx, map[source.Partition]*source.Position{p: &next})
+	if err != nil {
+		return err
+	}
+	c.next = from[p]
+	s.data.RemoveConsumePartitions(byTopic([]source.Partition{p}))
+	s.data.AddConsumePartitions(map[string]map[int32]kgo.Offset{p.Stream: {p.Index: kgo.NewOffset().At(c.next)}})
+	return nil
 }

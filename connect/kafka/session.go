@@ -35,10 +35,13 @@ type session struct {
 	fatal chan error    // capacity 1: what ends the session
 	ended chan struct{} // closed when Run returned
 
+	starting sync.Mutex // orders adding to and removing from the reading client; taken before mu
+
 	mu        sync.Mutex
 	group     *kgo.Client // set by Run
 	topics    map[string]topic
-	reading   map[source.Partition]*cursor // started partitions
+	owned     map[source.Partition]bool    // partitions that the handler has
+	reading   map[source.Partition]*cursor // those that were started
 	committed map[source.Partition]source.Position
 	polling   context.Context    // of the poll in progress
 	interrupt context.CancelFunc // ends it
@@ -56,7 +59,7 @@ func newSession(c Cluster, app connect.App) *session {
 	s := &session{
 		cluster: c, app: app, log: app.Logger.With("application", app.ID, "instance", app.Instance), pools: &pools{},
 		calls: make(chan call, 16), wake: make(chan struct{}, 1), fatal: make(chan error, 1), ended: make(chan struct{}),
-		topics: map[string]topic{}, reading: map[source.Partition]*cursor{}, committed: map[source.Partition]source.Position{},
+		topics: map[string]topic{}, owned: map[source.Partition]bool{}, reading: map[source.Partition]*cursor{}, committed: map[source.Partition]source.Position{},
 		changelog: map[string]bool{},
 	}
 	s.member.held = map[source.Partition]bool{}

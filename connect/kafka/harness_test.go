@@ -8,8 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
 	"github.com/millstream-go/millstream/connect"
@@ -141,30 +143,108 @@ func testContext(t *testing.T) context.Context {
 	return ctx
 }
 
-func startBroker(t *testing.T, topics map[string]int32) *kafkatest.Broker {
-	t.Helper()
-	b, err := kafkatest.Start("", topics)
-	require.NoError(t, err)
-	t.Cleanup(b.Close)
-	return b
+// env is a broker to test against, with names that no other test uses.
+type env struct {
+	addrs  []string
+	fake   *kafkatest.Broker // nil: a real broker
+	suffix string
 }
 
-func copyApp(instance string) connect.App {
+func fakeEnv(t *testing.T, opts ...kfake.Opt) env {
+	t.Helper()
+	b, err := kafkatest.Start("", nil, opts...)
+	require.NoError(t, err)
+	t.Cleanup(b.Close)
+	return env{addrs: b.Addrs(), fake: b}
+}
+
+func (v env) name(name string) string { return name + v.suffix }
+
+// topics creates topics, given as name, number of partitions, and so on.
+func (v env) topics(t *testing.T, topics map[string]int32) {
+	t.Helper()
+	adm := v.admin(t)
+	for name, n := range topics {
+		_, err := adm.CreateTopic(t.Context(), n, 1, nil, v.name(name))
+		require.NoError(t, err)
+	}
+	require.Eventually(t, func() bool {
+		listed, err := adm.ListTopics(t.Context())
+		for name := range topics {
+			if d, ok := listed[v.name(name)]; !ok || d.Err != nil {
+				return false
+			}
+		}
+		return err == nil
+	}, 20*time.Second, 20*time.Millisecond)
+}
+
+func (v env) admin(t *testing.T) *kadm.Client {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(v.addrs...))
+	require.NoError(t, err)
+	t.Cleanup(cl.Close)
+	return kadm.NewClient(cl)
+}
+
+func (v env) part(stream string, i int32) source.Partition {
+	return source.Partition{Stream: v.name(stream), Index: i}
+}
+
+// app copies "in" to "out", and keeps a changelog.
+func (v env) app(instance string) connect.App {
 	return connect.App{
-		ID: "copy", Instance: instance, Incarnation: "1", Guarantee: connect.ExactlyOnce,
+		ID: v.name("copy"), Instance: instance, Incarnation: "1", Guarantee: connect.ExactlyOnce,
 		CommitEvery: 100 * time.Millisecond, SessionTimeout: 6 * time.Second,
-		Sources: []connect.SourceSpec{{Name: "in"}}, Groups: [][]string{{"in"}}, Sinks: []string{"out"},
-		Internal: []connect.InternalTopic{{Name: "copy-changelog", Purpose: connect.Changelog, Like: []string{"in"}}},
+		Sources: []connect.SourceSpec{{Name: v.name("in")}}, Groups: [][]string{{v.name("in")}}, Sinks: []string{v.name("out")},
+		Internal: []connect.InternalTopic{{Name: v.name("copy-changelog"), Purpose: connect.Changelog, Like: []string{v.name("in")}}},
 		Logger:   testLogger(),
 	}
 }
 
-func open(t *testing.T, brokers []string, app connect.App) *session {
+func (v env) open(t *testing.T, app connect.App) *session {
 	t.Helper()
-	s, err := Cluster{Brokers: brokers, Profile: Latency}.Open(testContext(t), app)
+	return openCluster(t, Cluster{Brokers: v.addrs, Profile: Latency, MetadataMaxAge: time.Second}, app)
+}
+
+func openCluster(t *testing.T, c Cluster, app connect.App) *session {
+	t.Helper()
+	s, err := c.Open(testContext(t), app)
 	require.NoError(t, err)
 	t.Cleanup(func() { s.Close(context.Background()) })
 	return s.(*session)
+}
+
+// commit writes one record per partition of at to "out", and commits.
+func (v env) commit(ctx context.Context, s *session, value string, at ...connect.PositionCommit) error {
+	if err := s.Begin(); err != nil {
+		return err
+	}
+	if err := s.Produce(ctx, []sink.Record{{Stream: v.name("out"), Partition: 0, Value: []byte(value), Time: 1}}); err != nil {
+		return err
+	}
+	if _, err := s.Flush(ctx); err != nil {
+		return err
+	}
+	return s.Commit(ctx, at)
+}
+
+func next(p source.Partition, offset int64) connect.PositionCommit {
+	return connect.PositionCommit{Partition: p, Next: source.At(offset), Metadata: "m"}
+}
+
+func (v env) values(t *testing.T, topic string, n int) (values []string) {
+	t.Helper()
+	recs, err := kafkatest.Consume(testContext(t), v.addrs, v.name(topic), n)
+	require.NoError(t, err)
+	for _, r := range recs {
+		values = append(values, string(r.Value))
+	}
+	return values
+}
+
+func (v env) produce(t *testing.T, topic string, partition int32, from, to int) {
+	t.Helper()
+	require.NoError(t, kafkatest.Produce(testContext(t), v.addrs, numbered(v.name(topic), partition, from, to)...))
 }
 
 // run runs a session until the test ends, or the returned function is called; that returns Run's result.
@@ -196,65 +276,19 @@ func numbered(topic string, partition int32, from, to int) []kafkatest.Record {
 	return recs
 }
 
-func TestHappyPath(t *testing.T) {
-	ctx := testContext(t)
-	b := startBroker(t, map[string]int32{"in": 2, "out": 3})
-	require.NoError(t, b.Produce(ctx, numbered("in", 0, 0, 10)...))
-	require.NoError(t, b.Produce(ctx, numbered("in", 1, 10, 15)...))
-
-	s := open(t, b.Addrs(), copyApp("a"))
-	assert.Equal(t, map[string]int32{"in": 2, "out": 3, "copy-changelog": 2}, s.Partitions())
-	e := newEngine()
-	stop := run(t, s, e)
-	e.until(t, "assignment", e.has(part("in", 0), part("in", 1)))
-
-	parts := []source.Partition{part("in", 0), part("in", 1)}
-	committed, err := s.Committed(ctx, parts)
-	require.NoError(t, err)
-	assert.Empty(t, committed)
-	end, err := s.ReadChangelog(ctx, part("copy-changelog", 0), source.At(0), func([]source.Record) error { return nil })
-	require.NoError(t, err)
-	assert.Equal(t, source.At(0), end)
-
-	caughtUp, err := s.Start(ctx, map[source.Partition]*source.Position{part("in", 0): at(3), part("in", 1): nil})
-	require.NoError(t, err)
-	assert.Empty(t, caughtUp)
-	e.until(t, "records", func() bool { return len(e.records) == 12 })
-
-	require.NoError(t, s.Begin())
-	var recs []sink.Record
-	for _, r := range e.records {
-		recs = append(recs, sink.Record{Stream: "out", Partition: sink.ByKey, Key: r.Key, Value: r.Value, Time: r.Time, Headers: []source.Header{{Key: "h", Value: []byte("x")}}})
+func deleteBefore(ctx context.Context, adm *kadm.Client, p source.Partition, offset int64) error {
+	resp, err := adm.DeleteRecords(ctx, kadm.Offsets{p.Stream: {p.Index: {Topic: p.Stream, Partition: p.Index, At: offset}}})
+	if err != nil {
+		return err
 	}
-	recs = append(recs, sink.Record{Stream: "copy-changelog", Partition: 0, Key: []byte("k"), Value: []byte("v"), Time: 1})
-	require.NoError(t, s.Produce(ctx, recs))
-	ends, err := s.Flush(ctx)
-	require.NoError(t, err)
-	assert.Equal(t, map[source.Partition]source.Position{part("copy-changelog", 0): source.At(1)}, ends)
-	require.NoError(t, s.Commit(ctx, []connect.PositionCommit{{Partition: part("in", 0), Next: source.At(10), Metadata: "epoch 1"}, {Partition: part("in", 1), Next: source.At(5), Metadata: "epoch 1"}}))
+	return resp.Error()
+}
 
-	out, err := b.Consume(ctx, "out", 12)
-	require.NoError(t, err)
-	assert.Len(t, out, 12)
-	for _, r := range out {
-		assert.Equal(t, int32(partitionOf(r.Key, 3)), r.Partition)
-		assert.Equal(t, []source.Header{{Key: "h", Value: []byte("x")}}, r.Headers)
+// leave removes a static member from the application's group, as its session's end would.
+func (v env) leave(t *testing.T, instance string) error {
+	resp, err := v.admin(t).LeaveGroup(t.Context(), kadm.LeaveGroup(v.name("copy")).InstanceIDs(instance))
+	if err != nil {
+		return err
 	}
-	committed, err = s.Committed(ctx, parts)
-	require.NoError(t, err)
-	assert.Equal(t, map[source.Partition]connect.Committed{
-		part("in", 0): {Position: source.At(10), Metadata: "epoch 1"}, part("in", 1): {Position: source.At(5), Metadata: "epoch 1"},
-	}, committed)
-
-	var restored []string
-	end, err = s.ReadChangelog(ctx, part("copy-changelog", 0), source.At(0), func(rs []source.Record) error {
-		for _, r := range rs {
-			restored = append(restored, string(r.Key)+"="+string(r.Value))
-		}
-		return nil
-	})
-	require.NoError(t, err)
-	assert.Equal(t, source.At(2), end, "the marker counts")
-	assert.Equal(t, []string{"k=v"}, restored)
-	require.NoError(t, stop())
+	return resp.Error()
 }
