@@ -24,3 +24,17 @@ func (a *App) Run(ctx context.Context) error { return a.app.Run(ctx) }
 // Leave commits, gives up the instance's place in the group so that the others take over its tasks at once, and makes
 // Run return nil. It is for scaling in; a restart needs no Leave.
 func (a *App) Leave(ctx context.Context) error { return a.app.Leave(ctx) }
+
+// TaskStatus is how a task stands.
+type TaskStatus = engine.TaskStatus
+
+// Status is how this instance stands.
+type Status struct {
+	Tasks []TaskStatus // of this instance, in the order of their ids
+}
+
+// Status asks the workers how their tasks stand, between two steps. It may be called from any goroutine; while the
+// application does not run, there are no tasks.
+func (a *App) Status(ctx context.Context) (Status, error) {
+	return Status{a.app.Status(ctx)}, ctx.Err()
+}

@@ -45,6 +45,7 @@ type Port struct {
 	// known: next is meaningful; limited: records at and after limit wait (at-most-once).
 	known, limited bool
 	limit          source.Position
+	read           uint64
 	caughtUp       bool // everything that the partition held when last asked has been delivered
 	end            source.Position
 
@@ -82,6 +83,9 @@ func (p *Port) Next() (next source.Position, ok bool) { return p.next, p.known }
 
 // Lag is the number of records between what was processed and the end of the partition when last asked.
 func (p *Port) Lag() int64 { return max(0, p.end.Offset()-p.next.Offset()) }
+
+// Read is the number of records that were read.
+func (p *Port) Read() uint64 { return p.read }
 
 // head returns the next record, or nil if none is there or none may be read.
 func (p *Port) head() *source.Record {
@@ -124,6 +128,7 @@ func (p *Port) load() bool {
 // pass moves on behind the record at the head.
 func (p *Port) pass() {
 	p.at++
+	p.read++
 	if p.at < len(p.cur.Records) {
 		p.next = p.cur.Records[p.at].Position
 		return

@@ -1,0 +1,77 @@
+package runtime
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/millstream-go/millstream/internal/eventtime"
+	"github.com/millstream-go/millstream/internal/task"
+)
+
+// TaskStatus is how a task stands.
+type TaskStatus struct {
+	// ID is subtopology_partition.
+	ID string
+	// State is restoring or running.
+	State string
+	// Watermark is the event time before which no more records are expected; the zero Time while nothing is known.
+	Watermark time.Time
+	// Lag is the number of records between what was processed and the ends of the task's inputs, as of the last fetch.
+	Lag int64
+	// Positions are the first unprocessed positions of the inputs, by "topic/partition".
+	Positions map[string]string
+	// Records were read since the task came to this instance. Of them some were late, skipped, or dead-lettered.
+	Records, Late, Skipped, DeadLettered uint64
+}
+
+// Status returns how the tasks of this instance stand, in the order of their ids. It is empty while the application
+// does not run.
+func (a *App) Status(ctx context.Context) []TaskStatus {
+	e := a.engine.Load()
+	if e == nil {
+		return nil
+	}
+	var list []TaskStatus
+	e.post(func() {
+		for _, s := range e.slots {
+			if s.worker == nil {
+				list = append(list, TaskStatus{ID: s.task.ID(), State: task.Restoring.String()})
+			}
+		}
+	})
+	for _, w := range e.workers {
+		var part []TaskStatus
+		if w.do(ctx, func() {
+			for _, t := range w.tasks {
+				part = append(part, status(t))
+			}
+		}) {
+			list = append(list, part...)
+		}
+	}
+	slices.SortFunc(list, func(a, b TaskStatus) int { return cmp.Compare(a.ID, b.ID) })
+	return list
+}
+
+func status(t *task.Task) TaskStatus {
+	s := TaskStatus{ID: t.ID(), State: t.State().String(), Positions: map[string]string{}}
+	if w := t.Watermark(); w != eventtime.None {
+		s.Watermark = time.UnixMilli(w).UTC()
+	}
+	for _, p := range t.Ports {
+		if next, ok := p.Next(); ok {
+			s.Positions[p.Part.String()] = next.String()
+		}
+		s.Lag += p.Lag()
+		s.Records += p.Read()
+	}
+	for i := range t.Operators {
+		o := &t.Operators[i]
+		s.Late += o.Late
+		s.Skipped += o.Skipped
+		s.DeadLettered += o.DeadLettered
+	}
+	return s
+}
