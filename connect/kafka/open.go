@@ -219,7 +219,7 @@ func (s *session) readOptions() []kgo.Opt {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), // their offsets count as read
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.FetchMaxBytes(int32(min(s.app.FetchBytes, 50<<20))),
+		kgo.FetchMaxBytes(int32(min(s.app.FetchBytes, 16<<20))),
 		kgo.FetchMaxPartitionBytes(int32(min(s.app.FetchBytes, 1<<20))),
 		kgo.WithPools(s.pools),
 	}
@@ -241,7 +241,7 @@ func (s *session) writeOptions() []kgo.Opt {
 		kgo.ProducerBatchCompression(kgo.Lz4Compression()),
 		kgo.ProducerBatchMaxBytesFn(s.batchBytes),
 		kgo.MaxBufferedRecords(1 << 20),
-		kgo.MaxBufferedBytes(64 << 20),
+		kgo.MaxBufferedBytes(int(max(s.app.FetchBytes, 4<<20))),
 		kgo.ProducerLinger(linger),
 		kgo.RecordPartitioner(partitioner()),
 		kgo.UnknownTopicRetries(4),

@@ -62,8 +62,7 @@ func (p *pools) slab(n int) []source.Record {
 
 func (p *pools) putSlab(s []source.Record) {
 	if cap(s) <= keepRecords {
-		clear(s)
-		s = s[:0]
+		s = s[:0] // not cleared: what it points to is pooled as well
 		p.slabs.Put(&s)
 	}
 }

@@ -68,17 +68,18 @@ func (s *session) Produce(ctx context.Context, recs []sink.Record) error {
 	if len(recs) == 0 {
 		return nil
 	}
+	e.mu.Lock()
 	if s.Transactional() && !e.inTransaction && !plant.NoTransaction {
 		if err := s.producer.BeginTransaction(); err != nil {
+			e.mu.Unlock()
 			return fmt.Errorf("%w: begin a transaction: %w", connect.ErrRetry, err)
 		}
 		e.inTransaction = true
 	}
 	e.produced, e.flushed = true, false
-	out := make([]kgo.Record, len(recs)) // one allocation; the client keeps them until they are acknowledged
-	e.mu.Lock()
 	e.pending += len(recs)
 	e.mu.Unlock()
+	out := make([]kgo.Record, len(recs)) // one allocation; the client keeps them until they are acknowledged
 	cl, promise := s.writer(), e.promise
 	for i := range recs {
 		r := &recs[i]

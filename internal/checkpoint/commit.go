@@ -131,11 +131,8 @@ func (c *Committer) Commit(ctx context.Context, deltas []*task.Delta, now time.T
 	return err
 }
 
-// Ahead commits positions whose records are not processed yet: at-most-once.
+// Ahead commits positions whose records are not processed yet. Under at-most-once it is what ends the epoch.
 func (c *Committer) Ahead(ctx context.Context, at []connect.PositionCommit) error {
-	if len(at) == 0 {
-		return nil
-	}
 	if err := c.Session.Commit(ctx, at); err != nil {
 		return fmt.Errorf("commit positions before processing: %w", err)
 	}

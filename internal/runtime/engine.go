@@ -170,7 +170,8 @@ func (e *engine) dirtyLimit() int64 { return e.cfg.cacheBytes() / 2 / int64(len(
 
 // produce writes what ends an epoch. The epoch is open, and its workers have gone on, so nobody else writes in it.
 func (e *engine) produce(ctx context.Context, recs []sink.Record) error {
-	return e.out.write(ctx, e.out.open, recs)
+	_, err := e.out.write(ctx, e.out.open, recs)
+	return err
 }
 
 // landing is what is to be done when a commit has ended.
@@ -212,8 +213,11 @@ func (e *engine) cut(run context.Context, last bool) error {
 	e.flight, e.landing = flight, l
 	next, now := e.epoch, time.UnixMilli(e.now())
 	e.background.Go(func() {
-		err := e.committer.Commit(run, deltas, now)
+		err := e.out.ensure()
 		if err == nil {
+			err = e.committer.Commit(run, deltas, now)
+		}
+		if err == nil && e.cfg.Guarantee == connect.AtMostOnce {
 			err = e.committer.Ahead(run, ahead)
 		}
 		if err == nil {

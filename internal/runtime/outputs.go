@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/millstream-go/millstream/connect"
+	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/sink"
 )
 
@@ -17,32 +18,40 @@ type outputs struct {
 	mu      sync.Mutex
 	open    uint64
 	begun   bool
-	waiting []sink.Record
+	waiting [][]sink.Record
 	bytes   int
 }
 
-// write takes records of an epoch: the open one or the next.
-func (o *outputs) write(ctx context.Context, epoch uint64, recs []sink.Record) error {
+// write takes records of an epoch: the open one or the next. It keeps the list of records if kept is true.
+func (o *outputs) write(ctx context.Context, epoch uint64, recs []sink.Record) (kept bool, err error) {
 	if len(recs) == 0 {
-		return nil
+		return false, nil
 	}
 	o.mu.Lock()
 	if epoch != o.open {
-		o.waiting = append(o.waiting, recs...)
+		o.waiting = append(o.waiting, recs)
 		for i := range recs {
 			o.bytes += len(recs[i].Key) + len(recs[i].Value) + 128
 		}
 		o.mu.Unlock()
-		return nil
+		return true, nil
 	}
-	err := o.begin()
+	err = o.begin()
 	o.mu.Unlock()
 	if err != nil {
-		return err
+		return false, err
 	}
-	return o.session.Produce(ctx, recs)
+	return false, o.session.Produce(ctx, recs)
 }
 
+// drain empties a task's outbox.
+func (o *outputs) drain(ctx context.Context, epoch uint64, out *task.Outbox) error {
+	kept, err := o.write(ctx, epoch, out.Records)
+	out.Reset(kept)
+	return err
+}
+
+// begin opens the epoch in the session, if that was not done yet.
 func (o *outputs) begin() error {
 	if o.begun {
 		return nil
@@ -59,12 +68,23 @@ func (o *outputs) next(ctx context.Context, epoch uint64) error {
 	if len(o.waiting) == 0 {
 		return nil
 	}
-	recs := o.waiting
-	o.waiting, o.bytes = nil, 0
 	if err := o.begin(); err != nil {
 		return err
 	}
-	return o.session.Produce(ctx, recs)
+	for _, recs := range o.waiting {
+		if err := o.session.Produce(ctx, recs); err != nil {
+			return err
+		}
+	}
+	o.waiting, o.bytes = nil, 0
+	return nil
+}
+
+// ensure opens the epoch in the session even though nothing was written in it: there are positions to commit.
+func (o *outputs) ensure() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.begin()
 }
 
 // written says that something was written in the open epoch.

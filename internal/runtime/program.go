@@ -72,7 +72,8 @@ type Config struct {
 	Logger         *slog.Logger
 }
 
-// What the memory budget is divided into.
-func (c *Config) fetchBytes() int64 { return c.Memory / 4 }
-func (c *Config) cacheBytes() int64 { return c.Memory / 2 }
+// What the memory budget is divided into. The client's own buffers take as much again as what is queued, and the
+// collector lets garbage grow before it collects, so the parts do not add up to the whole.
+func (c *Config) fetchBytes() int64 { return c.Memory / 16 }
+func (c *Config) cacheBytes() int64 { return c.Memory * 3 / 8 }
 func (c *Config) storeBytes() int64 { return c.Memory / 4 }

@@ -87,7 +87,7 @@ func (w *worker) step(ctx context.Context) (worked bool) {
 		}
 		ok, err := t.Step(now, stepRecords)
 		if err == nil && len(t.Out.Records) > 0 {
-			err = w.e.out.write(ctx, w.epoch, t.Out.Take())
+			err = w.e.out.drain(ctx, w.epoch, &t.Out)
 		}
 		if err != nil {
 			w.e.fail(err)
@@ -120,7 +120,7 @@ func (w *worker) cut(ctx context.Context) ([]*task.Delta, error) {
 	for _, t := range w.tasks {
 		d, err := t.Cut(w.epoch)
 		if err == nil {
-			err = w.e.out.write(ctx, w.epoch, t.Out.Take())
+			err = w.e.out.drain(ctx, w.epoch, &t.Out)
 		}
 		if err != nil {
 			return nil, err

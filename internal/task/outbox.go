@@ -65,6 +65,15 @@ func (o *Outbox) Add(stream string, partition int32, b []byte, keyLen int, heade
 // Take empties the outbox.
 func (o *Outbox) Take() []sink.Record {
 	r := o.Records
-	o.Records, o.Bytes = make([]sink.Record, 0, min(cap(r), 4096)), 0
+	o.Reset(true)
 	return r
+}
+
+// Reset empties the outbox, once its records are taken care of. If the list of them is kept by whoever did that, the
+// outbox makes a new one.
+func (o *Outbox) Reset(kept bool) {
+	if kept {
+		o.Records = make([]sink.Record, 0, len(o.Records))
+	}
+	o.Records, o.Bytes = o.Records[:0], 0
 }
