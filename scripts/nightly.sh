@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# nightly.sh [PART...] - the full figures, too long for every push.
+#
+#   kills        200 kills, seed 1
+#   plants       every planted bug must be found
+#   benchmarks   all rounds against all peers; results in benchmarks/results.json and results.md
+#
+# The seconds of each part are printed at the end; the status is 1 if one failed. Run .ci/run setup first on a new machine.
+# Environment: KILLS (200), SEED (1), ROUNDS (3).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export GOTOOLCHAIN=auto
+tmp=$(mktemp -d)
+export TMPDIR=$tmp
+child=''
+cleanup() {
+  [[ -z $child ]] || kill -TERM -- "-$child" 2>/dev/null || true
+  local f
+  while IFS= read -r f; do scripts/kafka.sh wipe --dir "$(dirname "$f")" >/dev/null 2>&1 || true; done < <(find "$tmp" -name cluster.env 2>/dev/null)
+  rm -rf "$tmp"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM HUP
+
+part_kills() { scripts/killtest.sh --kills "${KILLS:-200}" --seed "${SEED:-1}"; }
+part_plants() { scripts/killtest.sh --plants; }
+part_benchmarks() { benchmarks/run.sh --prepare && benchmarks/run.sh --rounds "${ROUNDS:-3}"; }
+
+parts=("$@")
+[[ ${#parts[@]} -gt 0 ]] || parts=(kills plants benchmarks)
+failed=0 summary=()
+for p in "${parts[@]}"; do
+  declare -F "part_$p" >/dev/null || { echo "nightly.sh: no part '$p'" >&2; exit 2; }
+  echo "=== $p"
+  start=$SECONDS rc=0
+  set -m
+  (set +m; set -euo pipefail; trap - EXIT INT TERM HUP; "part_$p") &
+  child=$!
+  set +m
+  wait "$child" || rc=$?
+  child=''
+  if [[ $rc -eq 0 ]]; then state=ok; else state="FAILED ($rc)" failed=1; fi
+  summary+=("$(printf '%-11s %6d s  %s' "$p" $((SECONDS - start)) "$state")")
+done
+echo
+printf '%s\n' "${summary[@]}"
+exit $failed
