@@ -44,7 +44,7 @@ func TestImportRules(t *testing.T) {
 		"stream from example":        {"examples/x/main.go", module + "/stream", ""},
 		"stream from test driver":    {"stream/streamtest/a.go", module + "/stream", ""},
 		"stream from test":           {"internal/runtime/a_test.go", module + "/stream", ""},
-		"store from stream":          {"stream/a.go", module + "/internal/store", "through the runtime"},
+		"store from stream":          {"stream/a.go", module + "/internal/store", "the DSL imports only"},
 		"pebble at home":             {"internal/store/a.go", "github.com/cockroachdb/pebble/v2", ""},
 		"pebble elsewhere":           {"internal/checkpoint/a.go", "github.com/cockroachdb/pebble/v2", "only in internal/store"},
 		"pebble's package elsewhere": {"internal/runtime/a.go", "github.com/cockroachdb/pebble/v2/vfs", "only in internal/store"},
