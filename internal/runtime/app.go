@@ -136,23 +136,8 @@ var (
 )
 
 func (a *App) app(instance, owner string) connect.App {
-	app := connect.App{ID: a.cfg.AppID, Instance: instance, Incarnation: owner, Static: a.cfg.Static, Guarantee: a.cfg.Guarantee,
-		CommitEvery: a.cfg.CommitEvery, SessionTimeout: a.cfg.SessionTimeout, FetchBytes: a.cfg.fetchBytes(), Sinks: a.prog.Sinks, Logger: a.cfg.Logger}
-	for _, sub := range a.prog.Subtopologies {
-		var group []string
-		for _, in := range sub.Inputs {
-			group = append(group, in.Port.Name)
-			if !in.Port.Repartition {
-				app.Sources = append(app.Sources, in.Start)
-			}
-		}
-		app.Groups = append(app.Groups, group)
-		app.Internal = append(app.Internal, sub.Writes...)
-		if sub.Changelog != "" {
-			app.Internal = append(app.Internal, connect.InternalTopic{Name: sub.Changelog, Purpose: connect.Changelog, Like: group})
-		}
-	}
-	return app
+	return a.prog.Topics(connect.App{ID: a.cfg.AppID, Instance: instance, Incarnation: owner, Static: a.cfg.Static, Guarantee: a.cfg.Guarantee,
+		CommitEvery: a.cfg.CommitEvery, SessionTimeout: a.cfg.SessionTimeout, FetchBytes: a.cfg.fetchBytes(), Logger: a.cfg.Logger})
 }
 
 // Leave gives the instance's tasks to the others and ends Run.

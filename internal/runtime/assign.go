@@ -90,7 +90,7 @@ func (e *engine) assign(parts []source.Partition) {
 	}
 	counts := e.session.Partitions()
 	for _, sub := range e.prog.Subtopologies {
-		for p := range tasksOf(sub, counts) {
+		for p := range sub.Tasks(counts) {
 			key := slotKey{sub, p}
 			if e.slots[key] != nil || !e.complete(sub, p, counts) {
 				continue
@@ -102,14 +102,6 @@ func (e *engine) assign(parts []source.Partition) {
 		}
 	}
 	e.shareMemory()
-}
-
-// tasksOf is the number of tasks of a subtopology: that of the largest of its inputs' partitions.
-func tasksOf(sub *Subtopology, counts map[string]int32) (n int32) {
-	for _, in := range sub.Inputs {
-		n = max(n, counts[in.Port.Name])
-	}
-	return n
 }
 
 func (e *engine) complete(sub *Subtopology, p int32, counts map[string]int32) bool {
@@ -126,36 +118,19 @@ func (e *engine) create(key slotKey, counts map[string]int32) error {
 	sub := key.sub
 	if n := counts[sub.Changelog]; sub.Changelog != "" && key.partition >= n {
 		return fmt.Errorf("%w: topic %s has %d partitions now, and the state of subtopology %s is laid out for %d: keys have changed their partitions, so their state would be split. Read it with From and KeyBy instead of FromKeyed, under a new AppID",
-			ErrGrown, sub.Inputs[0].Port.Name, tasksOf(sub, counts), sub.Name, n)
+			ErrGrown, sub.Inputs[0].Port.Name, sub.Tasks(counts), sub.Name, n)
 	}
 	spec := e.specs[sub]
 	if spec == nil {
 		spec = &task.Spec{Subtopology: sub.Name, Owner: e.owner, Changelog: sub.Changelog, KeyGroups: e.cfg.KeyGroups}
 		e.specs[sub] = spec
 	}
-	var ports []*task.Port
-	for _, in := range sub.Inputs {
-		if key.partition >= counts[in.Port.Name] {
-			continue
-		}
-		s := in.Port
-		if s.Repartition {
-			s.Upstream = e.upstream(s.Name, counts)
-		}
-		p := &task.Port{Part: source.Partition{Stream: s.Name, Index: key.partition}, Spec: &s}
-		if e.cfg.Guarantee == connect.AtMostOnce {
-			p.Limit(source.Position{})
-		}
-		ports = append(ports, p)
-	}
-	t := task.New(spec, key.partition, ports, e.store.View(key.partition), e.bad.note)
-	sub.Compile(t, facts{e.session, counts})
-	t.Ready()
+	t := e.prog.NewTask(sub, spec, key.partition, e.session, e.cfg.Guarantee, e.store.View(key.partition), e.bad.note)
 	ctx, stop := context.WithCancel(e.run)
 	s := &slot{key: key, task: t, stop: stop, done: make(chan struct{})}
 	e.slots[key] = s
 	e.mu.Lock()
-	for _, p := range ports {
+	for _, p := range t.Ports {
 		e.ports[p.Part] = &port{Port: p}
 	}
 	e.mu.Unlock()
@@ -165,26 +140,6 @@ func (e *engine) create(key slotKey, counts map[string]int32) error {
 	})
 	return nil
 }
-
-// upstream is the number of tasks that write a repartition topic.
-func (e *engine) upstream(topic string, counts map[string]int32) (n int) {
-	for _, sub := range e.prog.Subtopologies {
-		for _, w := range sub.Writes {
-			if w.Name == topic {
-				n += int(tasksOf(sub, counts))
-			}
-		}
-	}
-	return n
-}
-
-type facts struct {
-	session connect.Session
-	counts  map[string]int32
-}
-
-func (f facts) Partitions(topic string) int32      { return f.counts[topic] }
-func (f facts) Limits(topic string) connect.Limits { return f.session.Limits(topic) }
 
 // restore runs beside the coordinator.
 func (e *engine) restore(ctx context.Context, s *slot) {

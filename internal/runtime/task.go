@@ -1,0 +1,82 @@
+package runtime
+
+import (
+	"github.com/millstream-go/millstream/connect"
+	"github.com/millstream-go/millstream/internal/task"
+	"github.com/millstream-go/millstream/source"
+)
+
+// This file is what a program needs of topics and tasks, whoever runs it: the engine, or the test driver.
+
+// Topics fills in which topics the program reads, writes and keeps for itself.
+func (p *Program) Topics(app connect.App) connect.App {
+	app.Sinks = p.Sinks
+	for _, sub := range p.Subtopologies {
+		var group []string
+		for _, in := range sub.Inputs {
+			group = append(group, in.Port.Name)
+			if !in.Port.Repartition {
+				app.Sources = append(app.Sources, in.Start)
+			}
+		}
+		app.Groups = append(app.Groups, group)
+		app.Internal = append(app.Internal, sub.Writes...)
+		if sub.Changelog != "" {
+			app.Internal = append(app.Internal, connect.InternalTopic{Name: sub.Changelog, Purpose: connect.Changelog, Like: group})
+		}
+	}
+	return app
+}
+
+// Tasks is the number of tasks of a subtopology: that of the largest of its inputs' partitions. counts has the number
+// of partitions of each topic.
+func (s *Subtopology) Tasks(counts map[string]int32) (n int32) {
+	for _, in := range s.Inputs {
+		n = max(n, counts[in.Port.Name])
+	}
+	return n
+}
+
+// NewTask makes a task, its chain compiled, that is to be restored next.
+func (p *Program) NewTask(sub *Subtopology, spec *task.Spec, partition int32, s connect.Session, g connect.Guarantee, view task.View, bad func(task.Bad)) *task.Task {
+	counts := s.Partitions()
+	var ports []*task.Port
+	for _, in := range sub.Inputs {
+		if partition >= counts[in.Port.Name] {
+			continue
+		}
+		spec := in.Port
+		if spec.Repartition {
+			spec.Upstream = p.upstream(spec.Name, counts)
+		}
+		port := &task.Port{Part: source.Partition{Stream: spec.Name, Index: partition}, Spec: &spec}
+		if g == connect.AtMostOnce {
+			port.Limit(source.Position{})
+		}
+		ports = append(ports, port)
+	}
+	t := task.New(spec, partition, ports, view, bad)
+	sub.Compile(t, facts{s, counts})
+	t.Ready()
+	return t
+}
+
+// upstream is the number of tasks that write a repartition topic.
+func (p *Program) upstream(topic string, counts map[string]int32) (n int) {
+	for _, sub := range p.Subtopologies {
+		for _, w := range sub.Writes {
+			if w.Name == topic {
+				n += int(sub.Tasks(counts))
+			}
+		}
+	}
+	return n
+}
+
+type facts struct {
+	session connect.Session
+	counts  map[string]int32
+}
+
+func (f facts) Partitions(topic string) int32      { return f.counts[topic] }
+func (f facts) Limits(topic string) connect.Limits { return f.session.Limits(topic) }
