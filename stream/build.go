@@ -2,7 +2,6 @@ package stream
 
 import (
 	"errors"
-	"fmt"
 	"path/filepath"
 
 	"github.com/millstream-go/millstream/connect"
@@ -18,7 +17,7 @@ import (
 // It talks to nobody yet.
 func (t *Topology) Build(c Config) (*App, error) {
 	c = c.withDefaults()
-	errs := append(t.graph.Check(), c.check()...)
+	errs := append(t.graph.Check(c.AppID), c.check()...)
 	connector, err := t.connector(c)
 	if err != nil {
 		errs = append(errs, err)
@@ -32,7 +31,7 @@ func (t *Topology) Build(c Config) (*App, error) {
 		Memory: c.MemoryBudget, Logger: c.Logger}, prog)}, nil
 }
 
-// connector finds the connector of the one system that the topology uses.
+// connector finds the connector of the one system that the topology uses. A system without one is named once.
 func (t *Topology) connector(c Config) (connect.Connector, error) {
 	have := map[string]connect.Connector{}
 	for _, k := range c.Connect {
@@ -42,6 +41,7 @@ func (t *Topology) connector(c Config) (connect.Connector, error) {
 	}
 	var found connect.Connector
 	var errs []error
+	missing := map[string]bool{}
 	for _, n := range t.graph.Nodes {
 		system := n.System
 		if n.Kind == plan.Source {
@@ -49,15 +49,24 @@ func (t *Topology) connector(c Config) (connect.Connector, error) {
 		}
 		switch k := have[system]; {
 		case system == "":
+		case missing[system]:
 		case k == nil:
-			errs = append(errs, fmt.Errorf("%s: %s %q is on %s: %w for it", n.Site, n.Kind, n.Name, system, errNoConnector))
+			missing[system] = true
+			errs = append(errs, plan.Errorf(n, "it is on %s, and Config.Connect has no connector for that: add one%s", system, example(system)))
 		case found != nil && found.System() != system:
-			errs = append(errs, fmt.Errorf("%s: %s %q is on %s, other parts of the topology on %s: an application uses one system", n.Site, n.Kind, n.Name, system, found.System()))
+			errs = append(errs, plan.Errorf(n, "it is on %s, other parts of the topology are on %s: an application uses one system, so make two of it", system, found.System()))
 		default:
 			found = k
 		}
 	}
 	return found, errors.Join(errs...)
+}
+
+func example(system string) string {
+	if system != "kafka" {
+		return ""
+	}
+	return `, such as kafka.Cluster{Brokers: []string{"localhost:9092"}}`
 }
 
 // program compiles the topology as far as it goes without knowing partitions.
@@ -85,11 +94,9 @@ func (t *Topology) program(app string) *engine.Program {
 			for _, in := range sub.Inputs {
 				like = append(like, in.Port.Name)
 			}
-			sub.Writes = append(sub.Writes, connect.InternalTopic{Name: topicName(app, w), Purpose: connect.Repartition, Partitions: w.Input.Partitions, Like: like})
+			sub.Writes = append(sub.Writes, connect.InternalTopic{Name: w.Topic(app), Purpose: connect.Repartition, Partitions: w.Input.Partitions, Like: like})
 		}
-		if p.Timed {
-			sub.Changelog = app + "-" + p.Name + "-changelog"
-		}
+		sub.Changelog = p.Changelog(app)
 		for _, s := range p.Stores {
 			prog.Stores = append(prog.Stores, store.StoreInfo{Name: s.Name, Kind: s.Kind, Key: s.Key, Value: s.Value, Window: s.Window, Subtopology: p.Name})
 		}
@@ -97,7 +104,7 @@ func (t *Topology) program(app string) *engine.Program {
 			b := &compiler{task: tk, env: env{app, f}, memo: map[*plan.Node]any{}, ops: map[*plan.Node]int32{}}
 			for _, n := range p.Inputs {
 				for _, port := range tk.Ports {
-					if port.Spec.Name == topicName(app, n) {
+					if port.Spec.Name == n.Topic(app) {
 						t.roots[n](b, port)
 					}
 				}
@@ -109,7 +116,7 @@ func (t *Topology) program(app string) *engine.Program {
 }
 
 func input(app string, n *plan.Node) engine.Input {
-	in := engine.Input{Port: task.PortSpec{Name: topicName(app, n), Repartition: n.Kind == plan.Repartition, MaxAhead: -1}, Opened: n.Site}
+	in := engine.Input{Port: task.PortSpec{Name: n.Topic(app), Repartition: n.Kind == plan.Repartition, MaxAhead: -1}, Opened: n.Site}
 	if n.Kind == plan.Source {
 		s := n.Input.Spec
 		in.Start = connect.SourceSpec{Name: s.Name, Start: s.Start}
@@ -122,21 +129,13 @@ func input(app string, n *plan.Node) engine.Input {
 	return in
 }
 
-// topicName is the topic that an input reads.
-func topicName(app string, n *plan.Node) string {
-	if n.Kind == plan.Repartition {
-		return app + "-" + n.Name + "-repartition"
-	}
-	return n.Name
-}
-
 // env is what the compiler knows of topics.
 type env struct {
 	app string
 	engine.Facts
 }
 
-func (e env) Topic(n *plan.Node) string { return topicName(e.app, n) }
+func (e env) Topic(n *plan.Node) string { return n.Topic(e.app) }
 
 func (e env) Destination(s sink.Spec) *operator.Destination {
 	l := e.Limits(s.Name)

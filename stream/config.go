@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -120,5 +119,3 @@ func (c Config) check() (errs []error) {
 	}
 	return errs
 }
-
-var errNoConnector = errors.New("Config.Connect has no connector")

@@ -48,6 +48,7 @@ func after[K comparable, V, W any](s Keyed[K, V], kind plan.Kind, vals codec.Cod
 // MapValues replaces each value by f of it and its key.
 func (s Keyed[K, V]) MapValues[W any](f func(K, V) W) Keyed[K, W] {
 	out := after[K, V, W](s, "mapvalues", nil)
+	s.t.function(out.node.n, f == nil)
 	s.sub(func(b *compiler) task.KeyedFn[K, V] {
 		return operator.MapValues(b.op(out.node.n), f, out.node.compile(b))
 	})
@@ -57,6 +58,7 @@ func (s Keyed[K, V]) MapValues[W any](f func(K, V) W) Keyed[K, W] {
 // Filter keeps the records for which keep is true.
 func (s Keyed[K, V]) Filter(keep func(K, V) bool) Keyed[K, V] {
 	out := after(s, "filter", s.vals)
+	s.t.function(out.node.n, keep == nil)
 	s.sub(func(b *compiler) task.KeyedFn[K, V] {
 		return operator.FilterKeyed(b.op(out.node.n), keep, out.node.compile(b))
 	})
@@ -66,6 +68,7 @@ func (s Keyed[K, V]) Filter(keep func(K, V) bool) Keyed[K, V] {
 // Peek calls f with each record and hands it on; see Stream.Peek.
 func (s Keyed[K, V]) Peek(f func(K, V)) Keyed[K, V] {
 	out := after(s, "peek", s.vals)
+	s.t.function(out.node.n, f == nil)
 	s.sub(func(b *compiler) task.KeyedFn[K, V] {
 		return operator.PeekKeyed(b.op(out.node.n), f, out.node.compile(b))
 	})
@@ -75,6 +78,7 @@ func (s Keyed[K, V]) Peek(f func(K, V)) Keyed[K, V] {
 // Map makes a stream without a typed key from the records; they keep their keys' bytes.
 func (s Keyed[K, V]) Map[W any](f func(K, V) W) Stream[W] {
 	n := &node[W]{n: s.add("map", "map", "", typeName[W]())}
+	s.t.function(n.n, f == nil)
 	s.sub(func(b *compiler) task.KeyedFn[K, V] {
 		return s.withKey(b, n.n, operator.Values(b.op(n.n), f, n.compile(b)))
 	})
@@ -94,6 +98,9 @@ func (s Keyed[K, V]) Merge(others ...Keyed[K, V]) Keyed[K, V] {
 		case (o.exchange == nil) != (s.exchange == nil):
 			s.t.graph.Errorf(out.node.n, "one of the streams is partitioned by its keys and another is not: call Repartition on that one")
 			continue
+		case o.keys.Name() != s.keys.Name():
+			s.t.graph.Errorf(out.node.n, "the streams' keys have the codecs %q and %q, so that equal keys would not meet: use one codec for both", s.keys.Name(), o.keys.Name())
+			continue
 		case o.node.n != s.node.n:
 			out.node.n.Inputs = append(out.node.n.Inputs, o.node.n)
 		}
@@ -105,7 +112,8 @@ func (s Keyed[K, V]) Merge(others ...Keyed[K, V]) Keyed[K, V] {
 // EventTime is Stream.EventTime for a keyed source.
 func (s Keyed[K, V]) EventTime(at func(V) time.Time, w Watermark) Keyed[K, V] {
 	out := after(s, "event time", s.vals)
-	out.node.n.Detail = "out of order " + w.OutOfOrder.String() + ", idle " + w.Idle.String()
+	out.node.n.Detail = w.String()
+	s.t.function(out.node.n, at == nil)
 	s.t.watermark(out.node.n, w)
 	ms := func(v V) int64 { return at(v).UnixMilli() }
 	s.sub(func(b *compiler) task.KeyedFn[K, V] {
@@ -117,7 +125,7 @@ func (s Keyed[K, V]) EventTime(at func(V) time.Time, w Watermark) Keyed[K, V] {
 // Watermark is Stream.Watermark for a keyed source.
 func (s Keyed[K, V]) Watermark(w Watermark) Keyed[K, V] {
 	out := after(s, "watermark", s.vals)
-	out.node.n.Detail = "out of order " + w.OutOfOrder.String() + ", idle " + w.Idle.String()
+	out.node.n.Detail = w.String()
 	s.t.watermark(out.node.n, w)
 	s.sub(func(b *compiler) task.KeyedFn[K, V] { return out.node.compile(b) })
 	return out
@@ -147,7 +155,7 @@ func (s Keyed[K, V]) Repartition(name string, r Repartitioning, vals ...codec.Co
 func (s Keyed[K, V]) repartition(name string, r Repartitioning, named bool, vals []codec.Codec[V]) Keyed[K, V] {
 	n := s.add(plan.Repartition, name, "", typeName[K]()+" → "+typeName[V]())
 	n.Keyed = true
-	n.Input = &plan.Input{Partitions: r.Partitions}
+	n.Input, n.Implied = &plan.Input{Partitions: r.Partitions}, !named
 	if s.vals != nil && len(vals) == 0 {
 		vals = []codec.Codec[V]{s.vals}
 	}
@@ -210,13 +218,14 @@ type Table[K comparable, A any] struct {
 // among the records that it counts.
 func (s Table[K, A]) Changes[R any](f func(K, A) R) Stream[R] {
 	n := &node[R]{n: s.t.graph.Add(&plan.Node{Kind: "changes", Name: "changes", Site: site(), Type: typeName[R](), Inputs: []*plan.Node{s.node.n}})}
+	s.t.function(n.n, f == nil)
 	s.node.subs = append(s.node.subs, func(b *compiler) task.KeyedFn[K, A] { return operator.Values(b.op(n.n), f, n.compile(b)) })
 	return Stream[R]{t: s.t, node: n}
 }
 
 // Count counts the records of each key, in a store of this name.
 func (s Keyed[K, V]) Count(store string) Table[K, int64] {
-	return aggregate(s, "count", store, []codec.Codec[int64]{codec.Int64}, func(a *int64, _ V, _ bool) { *a++ })
+	return aggregate(s, "count", store, []codec.Codec[int64]{codec.Int64}, func(a *int64, _ V, _ bool) { *a++ }, false)
 }
 
 // Reduce keeps the first value of each key, then f of what it has and each further one.
@@ -224,7 +233,7 @@ func (s Keyed[K, V]) Reduce(store string, f func(sum, v V) V, state ...codec.Cod
 	if len(state) == 0 && s.vals != nil {
 		state = []codec.Codec[V]{s.vals}
 	}
-	return aggregate(s, "reduce", store, state, reduce(f))
+	return aggregate(s, "reduce", store, state, reduce(f), f == nil)
 }
 
 func reduce[V any](f func(sum, v V) V) operator.Update[V, V] {
@@ -240,12 +249,13 @@ func reduce[V any](f func(sum, v V) V) operator.Update[V, V] {
 // Fold keeps an aggregate for each key: add changes it, starting from the zero value. The state is written with the
 // codec given, or with the built-in one for its type, or as JSON.
 func (s Keyed[K, V]) Fold[A any](store string, add func(*A, V), state ...codec.Codec[A]) Table[K, A] {
-	return aggregate(s, "fold", store, state, func(a *A, v V, _ bool) { add(a, v) })
+	return aggregate(s, "fold", store, state, func(a *A, v V, _ bool) { add(a, v) }, add == nil)
 }
 
-func aggregate[K comparable, V, A any](s Keyed[K, V], kind plan.Kind, store string, state []codec.Codec[A], update operator.Update[V, A]) Table[K, A] {
+func aggregate[K comparable, V, A any](s Keyed[K, V], kind plan.Kind, store string, state []codec.Codec[A], update operator.Update[V, A], missing bool) Table[K, A] {
 	s = s.partitioned(store)
 	n := &keyedNode[K, A]{n: s.add(kind, store, "", typeName[K]()+" → "+typeName[A]())}
+	s.t.function(n.n, missing)
 	vals := defaultCodec(s.t, n.n, state)
 	n.n.Store = &plan.Store{Name: store, Kind: "table", Key: s.keys.Name(), Value: vals.Name()}
 	s.sub(func(b *compiler) task.KeyedFn[K, V] {

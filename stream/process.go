@@ -42,6 +42,7 @@ type Timer struct {
 func (s Keyed[K, V]) Process[A, R any](store string, onRecord func(p *Process[K, A, R], v V), onTimer func(p *Process[K, A, R], t Timer), state ...codec.Codec[A]) Stream[R] {
 	s = s.partitioned(store)
 	n := &node[R]{n: s.add("process", store, "", typeName[R]())}
+	s.t.function(n.n, onRecord == nil)
 	vals := defaultCodec(s.t, n.n, state)
 	n.n.Store = &plan.Store{Name: store, Kind: "process", Key: s.keys.Name(), Value: vals.Name()}
 	s.sub(func(b *compiler) task.KeyedFn[K, V] {

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/millstream-go/millstream/internal/operator"
@@ -34,6 +35,7 @@ func (s Stream[V]) sub(f func(*compiler) task.Fn[V]) { s.node.subs = append(s.no
 // Map replaces each value by f of it.
 func (s Stream[V]) Map[W any](f func(V) W) Stream[W] {
 	n := &node[W]{n: s.add("map", "", typeName[W]())}
+	s.t.function(n.n, f == nil)
 	s.sub(func(b *compiler) task.Fn[V] { return operator.Map(b.op(n.n), f, n.compile(b)) })
 	return Stream[W]{t: s.t, node: n}
 }
@@ -41,6 +43,7 @@ func (s Stream[V]) Map[W any](f func(V) W) Stream[W] {
 // FlatMap replaces each value by those that f yields, which take over its time, key and headers.
 func (s Stream[V]) FlatMap[W any](f func(V) iter.Seq[W]) Stream[W] {
 	n := &node[W]{n: s.add("flatmap", "", typeName[W]())}
+	s.t.function(n.n, f == nil)
 	s.sub(func(b *compiler) task.Fn[V] { return operator.FlatMap(b.op(n.n), f, n.compile(b)) })
 	return Stream[W]{t: s.t, node: n}
 }
@@ -48,6 +51,7 @@ func (s Stream[V]) FlatMap[W any](f func(V) iter.Seq[W]) Stream[W] {
 // Filter keeps the values for which keep is true.
 func (s Stream[V]) Filter(keep func(V) bool) Stream[V] {
 	n := &node[V]{n: s.add("filter", "", typeName[V]())}
+	s.t.function(n.n, keep == nil)
 	s.sub(func(b *compiler) task.Fn[V] { return operator.Filter(b.op(n.n), keep, n.compile(b)) })
 	return Stream[V]{t: s.t, node: n, vals: s.vals}
 }
@@ -56,6 +60,7 @@ func (s Stream[V]) Filter(keep func(V) bool) Stream[V] {
 // of the epoch.
 func (s Stream[V]) Peek(f func(V)) Stream[V] {
 	n := &node[V]{n: s.add("peek", "", typeName[V]())}
+	s.t.function(n.n, f == nil)
 	s.sub(func(b *compiler) task.Fn[V] { return operator.Peek(b.op(n.n), f, n.compile(b)) })
 	return Stream[V]{t: s.t, node: n, vals: s.vals}
 }
@@ -64,11 +69,14 @@ func (s Stream[V]) Peek(f func(V)) Stream[V] {
 // its cause; without one, to its source's policy.
 func (s Stream[V]) TryMap[W any](f func(V) (W, error), policy ...onerror.Policy) Stream[W] {
 	n := &node[W]{n: s.add("trymap", "", typeName[W]())}
+	s.t.function(n.n, f == nil)
 	var p *onerror.Policy
 	if len(policy) > 0 {
 		p = &policy[0]
 		if p.Topic != "" {
 			n.n.Topics = append(n.n.Topics, p.Topic)
+		} else if p.Action == onerror.ActionDeadLetter {
+			s.t.graph.Errorf(n.n, "the dead-letter topic has no name: give onerror.DeadLetter one")
 		}
 	}
 	s.sub(func(b *compiler) task.Fn[V] { return operator.TryMap(b.op(n.n), f, p, n.compile(b)) })
@@ -80,6 +88,7 @@ func (s Stream[V]) TryMap[W any](f func(V) (W, error), policy ...onerror.Policy)
 // skipped.
 func (s Stream[V]) Split(when ...func(V) bool) []Stream[V] {
 	split := s.add("split", "", typeName[V]())
+	s.t.function(split, slices.ContainsFunc(when, func(f func(V) bool) bool { return f == nil }))
 	out := make([]Stream[V], len(when)+1)
 	nodes := make([]*node[V], len(out))
 	for i := range out {
@@ -121,7 +130,8 @@ func (s Stream[V]) Merge(others ...Stream[V]) Stream[V] {
 // time is the one that the broker recorded, and the watermark the largest of them. A time that lies further ahead of
 // the wall clock than the source's MaxAhead makes the record a bad one.
 func (s Stream[V]) EventTime(at func(V) time.Time, w Watermark) Stream[V] {
-	n := &node[V]{n: s.add("event time", "out of order "+w.OutOfOrder.String()+", idle "+w.Idle.String(), typeName[V]())}
+	n := &node[V]{n: s.add("event time", w.String(), typeName[V]())}
+	s.t.function(n.n, at == nil)
 	s.t.watermark(n.n, w)
 	ms := func(v V) int64 { return at(v).UnixMilli() }
 	s.sub(func(b *compiler) task.Fn[V] { return operator.EventTime(b.op(n.n), ms, n.compile(b)) })
@@ -147,7 +157,7 @@ func (s Stream[V]) Watermark(w Watermark) Stream[V] {
 // [16]byte, or derived from one; use KeyByWith for others.
 func (s Stream[V]) KeyBy[K comparable](key func(V) K) Keyed[K, V] {
 	c, err := codec.DefaultKey[K]()
-	k := s.KeyByWith(key, c)
+	k := s.KeyByWith(key, orJSON(c))
 	if err != nil {
 		s.t.graph.Errorf(k.node.n, "%v (KeyByWith takes one)", err)
 	}
@@ -158,6 +168,11 @@ func (s Stream[V]) KeyBy[K comparable](key func(V) K) Keyed[K, V] {
 func (s Stream[V]) KeyByWith[K comparable](key func(V) K, keys codec.Codec[K]) Keyed[K, V] {
 	n := &keyedNode[K, V]{n: s.add("keyby", "", typeName[K]()+" → "+typeName[V]())}
 	n.n.Keyed = true
+	s.t.function(n.n, key == nil)
+	if keys == nil {
+		s.t.graph.Errorf(n.n, "its key codec is nil: name one, for example codec.String")
+		keys = orJSON(keys)
+	}
 	s.sub(func(b *compiler) task.Fn[V] { return operator.KeyBy(b.op(n.n), key, n.compile(b)) })
 	return Keyed[K, V]{t: s.t, node: n, keys: keys, vals: s.vals, exchange: &exchange[K, V]{}}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/millstream-go/millstream/internal/operator"
 	"github.com/millstream-go/millstream/internal/plan"
 	"github.com/millstream-go/millstream/internal/task"
+	"github.com/millstream-go/millstream/onerror"
 	"github.com/millstream-go/millstream/source"
 	"github.com/millstream-go/millstream/stream/codec"
 )
@@ -108,7 +109,7 @@ func (t *Topology) From[V any](src source.Source[V]) Stream[V] {
 // its number of partitions grows, keys change their place: the application then stops at an epoch with an error.
 func (t *Topology) FromKeyed[K comparable, V any](src source.KeyedSource[K, V]) Keyed[K, V] {
 	n := t.source(src.Spec, typeName[K]()+" → "+typeName[V](), src.Value == nil || src.Key == nil, true)
-	s := Keyed[K, V]{t: t, node: &keyedNode[K, V]{n: n}, keys: src.Key, vals: src.Value}
+	s := Keyed[K, V]{t: t, node: &keyedNode[K, V]{n: n}, keys: orJSON(src.Key), vals: src.Value}
 	t.roots[n] = func(b *compiler, p *task.Port) {
 		operator.KeyedSource(p, reader(b, n), src.Key, src.Value, s.node.compile(b))
 	}
@@ -120,9 +121,9 @@ func (t *Topology) source(spec source.Spec, typ string, noCodec, keyed bool) *pl
 	if noCodec {
 		t.graph.Errorf(n, "it has no codec: name one, for example codec.JSON[%s]()", typ)
 	}
-	for _, p := range []struct{ topic string }{{spec.OnError.Topic}, {spec.NoKey.Topic}, {spec.OnTombstone.Topic}} {
-		if p.topic != "" {
-			n.Topics = append(n.Topics, p.topic)
+	for _, p := range []onerror.Policy{spec.OnError, spec.NoKey, spec.OnTombstone} {
+		if p.Topic != "" {
+			n.Topics = append(n.Topics, p.Topic)
 		}
 	}
 	return n
@@ -145,6 +146,14 @@ type Watermark struct {
 	Idle time.Duration
 }
 
+func (w Watermark) String() string {
+	s := "out of order " + w.OutOfOrder.String()
+	if w.Idle == 0 {
+		return s + ", never idle"
+	}
+	return s + ", idle after " + w.Idle.String()
+}
+
 // watermark notes how the sources before an operator make their watermarks.
 func (t *Topology) watermark(n *plan.Node, w Watermark) {
 	if w.OutOfOrder < 0 || w.Idle < 0 {
@@ -161,6 +170,13 @@ func (t *Topology) watermark(n *plan.Node, w Watermark) {
 		default:
 			s.Input.EventTime = et
 		}
+	}
+}
+
+// function notes that an operator has no function.
+func (t *Topology) function(n *plan.Node, missing bool) {
+	if missing {
+		t.graph.Errorf(n, "its function is nil: give it one")
 	}
 }
 
@@ -181,8 +197,20 @@ func site() string {
 	}
 }
 
+// orJSON stands in for a codec whose absence was noted, so that the topology can be built to the end.
+func orJSON[V any](c codec.Codec[V]) codec.Codec[V] {
+	if c == nil {
+		return codec.JSON[V]()
+	}
+	return c
+}
+
 // defaultCodec is the codec of state or of a repartition's values for which none was named.
 func defaultCodec[V any](t *Topology, n *plan.Node, named []codec.Codec[V]) codec.Codec[V] {
+	if len(named) > 0 && named[0] == nil {
+		t.graph.Errorf(n, "its codec is nil: name one, for example codec.JSON[%s](), or leave it out", typeName[V]())
+		return codec.JSON[V]()
+	}
 	if len(named) > 0 {
 		return named[0]
 	}

@@ -34,7 +34,7 @@ type outputs[K comparable, V, A any] struct {
 
 // Count counts the records of each key and window, in a store of this name.
 func (w Windowed[K, V]) Count(store string) Aggregated[K, V, int64] {
-	return windowed(w, "count", store, []codec.Codec[int64]{codec.Int64}, func(a *int64, _ V, _ bool) { *a++ })
+	return windowed(w, "count", store, []codec.Codec[int64]{codec.Int64}, func(a *int64, _ V, _ bool) { *a++ }, false)
 }
 
 // Reduce keeps the first value of each key and window, then f of what it has and each further one.
@@ -42,25 +42,26 @@ func (w Windowed[K, V]) Reduce(store string, f func(sum, v V) V, state ...codec.
 	if len(state) == 0 && w.s.vals != nil {
 		state = []codec.Codec[V]{w.s.vals}
 	}
-	return windowed(w, "reduce", store, state, reduce(f))
+	return windowed(w, "reduce", store, state, reduce(f), f == nil)
 }
 
 // Fold keeps an aggregate for each key and window: add changes it, starting from the zero value. The state is written
 // with the codec given, or with the built-in one for its type, or as JSON. Records of a window are added in the order
 // in which they are read, which is not that of their times.
 func (w Windowed[K, V]) Fold[A any](store string, add func(*A, V), state ...codec.Codec[A]) Aggregated[K, V, A] {
-	return windowed(w, "fold", store, state, func(a *A, v V, _ bool) { add(a, v) })
+	return windowed(w, "fold", store, state, func(a *A, v V, _ bool) { add(a, v) }, add == nil)
 }
 
-func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store string, state []codec.Codec[A], update operator.Update[V, A]) Aggregated[K, V, A] {
+func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store string, state []codec.Codec[A], update operator.Update[V, A], missing bool) Aggregated[K, V, A] {
 	s := w.s.partitioned(store)
 	n := s.add(kind, store, "", typeName[K]()+" → "+typeName[A]())
+	s.t.function(n, missing)
 	vals := defaultCodec(s.t, n, state)
 	n.Store = &plan.Store{Name: store, Kind: "window", Key: s.keys.Name(), Value: vals.Name()}
 	out := Aggregated[K, V, A]{s.t, n, &outputs[K, V, A]{}}
 	a, ok := w.w.(window.Aligned)
 	if !ok {
-		s.t.graph.Errorf(n, "a window of the kind %T cannot be aggregated", w.w)
+		s.t.graph.Errorf(n, "%T is not a window that can be aggregated: use window.Tumbling or window.Hopping", w.w)
 		return out
 	}
 	if err := a.Check(); err != nil {
@@ -103,6 +104,7 @@ func fan[K comparable, A any](b *compiler, subs []func(*compiler) operator.Windo
 
 func (a Aggregated[K, V, A]) emit[R any](kind plan.Kind, f func(K, window.Span, A) R) (*node[R], func(*compiler) operator.WindowFn[K, A]) {
 	n := &node[R]{n: a.t.graph.Add(&plan.Node{Kind: kind, Name: string(kind), Site: site(), Type: typeName[R](), Inputs: []*plan.Node{a.n}})}
+	a.t.function(n.n, f == nil)
 	return n, func(b *compiler) operator.WindowFn[K, A] { return operator.Emit(b.op(n.n), f, n.compile(b)) }
 }
 
@@ -141,6 +143,7 @@ type LateRecord[V any] struct {
 // Late makes a stream of the late records. They are counted whether or not it is used.
 func (a Aggregated[K, V, A]) Late[R any](f func(K, LateRecord[V]) R) Stream[R] {
 	n := &node[R]{n: a.t.graph.Add(&plan.Node{Kind: "late", Name: "late", Site: site(), Type: typeName[R](), Inputs: []*plan.Node{a.n}})}
+	a.t.function(n.n, f == nil)
 	a.outs.late = append(a.outs.late, func(b *compiler) task.KeyedFn[K, operator.LateRecord[V]] {
 		g := func(k K, l operator.LateRecord[V]) R {
 			return f(k, LateRecord[V]{Value: l.Value, Time: time.UnixMilli(l.Time).UTC(), Span: window.Span{From: l.From, To: l.To},

@@ -4,9 +4,7 @@
 package plan
 
 import (
-	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/millstream-go/millstream/source"
 )
@@ -37,6 +35,7 @@ type Node struct {
 	Topics    []string   // that a sink or a dead-letter policy writes
 	System    string     // of a sink
 	Aligned   bool       // inputs must have equal numbers of partitions
+	Implied   bool       // a repartition that nobody asked for: it has the name of the store behind it
 	EventTime *EventTime // of an operator that makes event time
 }
 
@@ -55,7 +54,11 @@ type EventTime struct {
 
 // Store is state that lasts.
 type Store struct {
-	Name, Kind, Key, Value, Window string
+	Name   string
+	Kind   string // table, window or process
+	Key    string // names of codecs
+	Value  string
+	Window string // kind and parameters
 }
 
 // Graph is a topology.
@@ -65,32 +68,27 @@ type Graph struct {
 	Errs  []error
 }
 
+// Topic is the topic that a source or repartition reads. A repartition's belongs to the application app.
+func (n *Node) Topic(app string) string {
+	if n.Kind == Repartition {
+		return app + "-" + n.Name + "-repartition"
+	}
+	return n.Name
+}
+
+// Changelog is the topic that holds what the subtopology keeps; "" if it keeps nothing.
+func (s *Subtopology) Changelog(app string) string {
+	if !s.Timed {
+		return ""
+	}
+	return app + "-" + s.Name + "-changelog"
+}
+
 // Add adds an operator.
 func (g *Graph) Add(n *Node) *Node {
 	n.ID = len(g.Nodes)
 	g.Nodes = append(g.Nodes, n)
 	return n
-}
-
-// Errorf notes a mistake at an operator.
-func (g *Graph) Errorf(n *Node, format string, args ...any) {
-	g.Errs = append(g.Errs, &Error{Operator: n.Name, Kind: n.Kind, Site: n.Site, Text: fmt.Sprintf(format, args...)})
-}
-
-// Error is a mistake in a topology.
-type Error struct {
-	Operator string
-	Kind     Kind
-	Site     string
-	Text     string
-}
-
-func (e *Error) Error() string {
-	name := string(e.Kind)
-	if e.Operator != "" && e.Operator != name {
-		name += fmt.Sprintf(" %q", e.Operator)
-	}
-	return fmt.Sprintf("%s: %s: %s", e.Site, name, e.Text)
 }
 
 // Subtopology is a part of the graph that is connected without a repartition topic. It becomes one task per partition.
@@ -125,90 +123,6 @@ func Sources(n *Node) []*Node {
 	walk(n)
 	slices.SortFunc(list, func(a, b *Node) int { return a.ID - b.ID })
 	return list
-}
-
-// Check returns every mistake in the graph.
-func (g *Graph) Check() []error {
-	errs := slices.Clone(g.Errs)
-	note := func(n *Node, format string, args ...any) {
-		errs = append(errs, &Error{n.Name, n.Kind, n.Site, fmt.Sprintf(format, args...)})
-	}
-	topics, stores, lasting := map[string]*Node{}, map[string]*Node{}, map[string]*Node{}
-	used := map[*Node]bool{}
-	for _, n := range g.Nodes {
-		for _, in := range n.Inputs {
-			used[in] = true
-		}
-		if n.Kind == Source {
-			if o := topics[n.Input.Spec.Name]; o != nil {
-				note(n, "topic %q is read at %s already; read it once and use the stream twice", n.Input.Spec.Name, o.Site)
-			}
-			topics[n.Input.Spec.Name] = n
-			if n.Input.Spec.Name == "" {
-				note(n, "the topic has no name")
-			}
-		}
-		if n.Kind == Sink && len(n.Topics) > 0 && n.Topics[0] == "" {
-			note(n, "the topic has no name")
-		}
-		for name, m := range map[string]map[string]*Node{storeName(n): stores, repartitionName(n): lasting} {
-			if name == "-" {
-				continue
-			}
-			if !ValidName(name) {
-				note(n, "the name %q cannot be part of a topic's name: use 1 to 100 of the characters a-z A-Z 0-9 . _ -", name)
-			} else if o := m[name]; o != nil {
-				note(n, "the name %q is taken by %s; state would be mixed up", name, o.Site)
-			}
-			m[name] = n
-		}
-	}
-	for _, n := range g.Nodes {
-		if !used[n] && n.Kind != Sink && n.Store == nil && n.Kind != "peek" && n.Kind != "split" {
-			note(n, "nothing uses its result; end it with To, or remove it")
-		}
-	}
-	if len(topics) == 0 {
-		errs = append(errs, fmt.Errorf("topology %q reads nothing: begin it with From", g.Name))
-	}
-	if len(errs) == 0 {
-		errs = append(errs, g.collisions()...)
-	}
-	return errs
-}
-
-func storeName(n *Node) string {
-	if n.Store == nil {
-		return "-"
-	}
-	return n.Store.Name
-}
-
-func repartitionName(n *Node) string {
-	if n.Kind != Repartition {
-		return "-"
-	}
-	return n.Name
-}
-
-// collisions finds names of subtopologies that are not unique, and names whose hashes are the same.
-func (g *Graph) collisions() (errs []error) {
-	names := map[string]bool{}
-	for _, s := range g.Subtopologies() {
-		if names[s.Name] {
-			errs = append(errs, fmt.Errorf("%s: the topic %q and a repartition have one name: rename the repartition", s.Inputs[0].Site, s.Name))
-		}
-		names[s.Name] = true
-	}
-	return errs
-}
-
-// ValidName says whether a name can be part of a topic's name.
-func ValidName(s string) bool {
-	if s == "" || len(s) > 100 || s == "." || s == ".." {
-		return false
-	}
-	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == ""
 }
 
 // Subtopologies cuts the graph, upstream parts first.
