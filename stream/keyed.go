@@ -5,6 +5,7 @@ import (
 
 	"github.com/millstream-go/millstream/internal/operator"
 	"github.com/millstream-go/millstream/internal/plan"
+	engine "github.com/millstream-go/millstream/internal/runtime"
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/sink"
 	"github.com/millstream-go/millstream/stream/codec"
@@ -192,6 +193,7 @@ func (s Keyed[K, V]) partitioned(store string) Keyed[K, V] {
 func (s Keyed[K, V]) To(d sink.Sink[V]) {
 	n := s.add(plan.Sink, d.Spec.Name, d.Spec.System, typeName[V]())
 	n.System, n.Topics = d.Spec.System, []string{d.Spec.Name}
+	s.t.ends = append(s.t.ends, engine.End{Topic: d.Spec.Name, Value: d.Value})
 	if d.Value == nil {
 		s.t.graph.Errorf(n, "it has no codec: name one, for example codec.JSON[%s]()", typeName[V]())
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/millstream-go/millstream/internal/operator"
 	"github.com/millstream-go/millstream/internal/plan"
+	engine "github.com/millstream-go/millstream/internal/runtime"
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/onerror"
 	"github.com/millstream-go/millstream/sink"
@@ -182,6 +183,7 @@ func (s Stream[V]) KeyByWith[K comparable](key func(V) K, keys codec.Codec[K]) K
 func (s Stream[V]) To(d sink.Sink[V]) {
 	n := s.add(plan.Sink, d.Spec.System, typeName[V]())
 	n.Name, n.System, n.Topics = d.Spec.Name, d.Spec.System, []string{d.Spec.Name}
+	s.t.ends = append(s.t.ends, engine.End{Topic: d.Spec.Name, Value: d.Value})
 	if d.Value == nil {
 		s.t.graph.Errorf(n, "it has no codec: name one, for example codec.JSON[%s]()", typeName[V]())
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/millstream-go/millstream/internal/operator"
 	"github.com/millstream-go/millstream/internal/plan"
+	engine "github.com/millstream-go/millstream/internal/runtime"
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/onerror"
 	"github.com/millstream-go/millstream/source"
@@ -22,6 +23,7 @@ import (
 type Topology struct {
 	graph *plan.Graph
 	roots map[*plan.Node]func(*compiler, *task.Port)
+	ends  []engine.End
 }
 
 // New begins a topology. The name is for people, in descriptions and logs.
@@ -99,6 +101,7 @@ func (s *keyedNode[K, V]) compile(b *compiler) task.KeyedFn[K, V] {
 func (t *Topology) From[V any](src source.Source[V]) Stream[V] {
 	n := t.source(src.Spec, typeName[V](), src.Value == nil, false)
 	s := Stream[V]{t, &node[V]{n: n}, src.Value}
+	t.ends = append(t.ends, engine.End{Topic: src.Spec.Name, Source: true, Value: src.Value})
 	t.roots[n] = func(b *compiler, p *task.Port) {
 		operator.Source(p, reader(b, n), src.Value, nil, s.node.compile(b))
 	}
@@ -110,6 +113,7 @@ func (t *Topology) From[V any](src source.Source[V]) Stream[V] {
 func (t *Topology) FromKeyed[K comparable, V any](src source.KeyedSource[K, V]) Keyed[K, V] {
 	n := t.source(src.Spec, typeName[K]()+" → "+typeName[V](), src.Value == nil || src.Key == nil, true)
 	s := Keyed[K, V]{t: t, node: &keyedNode[K, V]{n: n}, keys: orJSON(src.Key), vals: src.Value}
+	t.ends = append(t.ends, engine.End{Topic: src.Spec.Name, Source: true, Key: src.Key, Value: src.Value})
 	t.roots[n] = func(b *compiler, p *task.Port) {
 		operator.KeyedSource(p, reader(b, n), src.Key, src.Value, s.node.compile(b))
 	}

@@ -80,3 +80,11 @@ type facts struct {
 
 func (f facts) Partitions(topic string) int32      { return f.counts[topic] }
 func (f facts) Limits(topic string) connect.Limits { return f.session.Limits(topic) }
+
+// End is a source or sink of a topology with its codecs: each a codec.Codec of its type, or nil. The engine has no use
+// for it, the test driver has.
+type End struct {
+	Topic      string
+	Source     bool
+	Key, Value any
+}
