@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 
@@ -44,6 +45,9 @@ func explainDial(c Cluster, err error) error {
 		return fmt.Errorf("kafka: no address found for broker %q: check the name: %w", dns.Name, err)
 	case isFirstRead(err):
 		return fmt.Errorf("kafka: the brokers at %s close the connection at once: the listener probably wants TLS or SASL, and the configuration has %s: %w", at, securityOf(c), err)
+	case c.SASL != nil && errors.Is(err, io.EOF):
+		return fmt.Errorf("kafka: the brokers at %s closed the connection instead of accepting the credentials (SASL %s): check user and password, and that this user exists for this mechanism: %w",
+			at, saslName(c), err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("kafka: no broker answered at %s within %v: check the addresses, the brokers, and what lies between (firewall, TLS): %w", at, c.dialTimeout(), err)
 	}

@@ -292,3 +292,11 @@ func (v env) leave(t *testing.T, instance string) error {
 	}
 	return resp.Error()
 }
+
+// foreign is a member of a group that is not ours.
+func (v env) foreign(t *testing.T, group, topic string) *kgo.Client {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(v.addrs...), kgo.ConsumerGroup(group), kgo.ConsumeTopics(topic))
+	require.NoError(t, err)
+	t.Cleanup(cl.Close)
+	return cl
+}

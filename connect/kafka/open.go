@@ -177,6 +177,7 @@ func (s *session) commonOptions() []kgo.Opt {
 		kgo.RetryTimeout(30 * time.Second),
 		kgo.MaxDecompressBatchBytes(128 << 20),
 		kgo.BrokerMaxReadBytes(100 << 20),
+		kgo.DisableClientMetrics(),
 	}
 	if c.SASL != nil {
 		opts = append(opts, kgo.SASL(c.SASL))

@@ -147,6 +147,9 @@ func (s *session) fetchCommitted(ctx context.Context, parts []source.Partition) 
 	if err == nil {
 		err = kerr.ErrorForCode(resp.Groups[0].ErrorCode)
 	}
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return nil, nil, nil // the first start: no group yet, no commits
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("kafka: read the committed positions of group %q: %w", s.app.ID, err)
 	}
