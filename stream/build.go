@@ -26,6 +26,9 @@ func (t *Topology) Build(c Config) (*App, error) {
 		return nil, errors.Join(errs...)
 	}
 	prog := t.program(c.AppID)
+	if c.Exchange == InMemory {
+		prog.InMemory()
+	}
 	return &App{app: engine.NewApp(engine.Config{AppID: c.AppID, InstanceID: c.InstanceID, StateDir: filepath.Join(c.StateDir, c.AppID), Connector: connector,
 		Guarantee: c.Guarantee, CommitEvery: c.CommitInterval, SessionTimeout: c.SessionTimeout, Static: !c.Dynamic, Workers: c.Workers, KeyGroups: c.KeyGroups,
 		Memory: c.MemoryBudget, Logger: c.Logger}, prog)}, nil

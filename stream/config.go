@@ -42,12 +42,28 @@ type Config struct {
 	// KeyGroups is the number of parts into which keyed state is cut, once and for ever when it is created. It bounds
 	// the number of partitions that can share the state. The default is 128.
 	KeyGroups int
+	// Exchange is how records travel to the tasks of their keys: ThroughTopic (the default) or InMemory. It is chosen
+	// when the state is created, and cannot be changed for it.
+	Exchange Exchange
 	// MemoryBudget bounds, in bytes, what is held of fetched records, of state in caches, and of the store's buffers.
 	// The default is 512 MiB.
 	MemoryBudget int64
 	// Logger gets what a person should know. The default says nothing.
 	Logger *slog.Logger
 }
+
+// Exchange is a way of repartitioning.
+type Exchange uint8
+
+// The ways of repartitioning. Their results are the same.
+const (
+	// ThroughTopic writes records to a topic, from which the instance that owns their key reads them. It is durable,
+	// and shares the work among instances.
+	ThroughTopic Exchange = iota
+	// InMemory hands records over within the process. It spares the broker and is faster, and needs all partitions in
+	// one instance: a second one waits, and takes over when the first is gone.
+	InMemory
+)
 
 func (c Config) withDefaults() Config {
 	if c.StateDir == "" {
@@ -93,6 +109,9 @@ func (c Config) check() (errs []error) {
 	}
 	if c.SessionTimeout < time.Second {
 		note("SessionTimeout is %v: it must be at least 1s", c.SessionTimeout)
+	}
+	if c.Exchange > InMemory {
+		note("Exchange is %d: use stream.ThroughTopic or stream.InMemory", c.Exchange)
 	}
 	if c.Workers < 1 {
 		note("Workers is %d: it must be at least 1", c.Workers)

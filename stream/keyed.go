@@ -165,8 +165,8 @@ func (s Keyed[K, V]) repartition(name string, r Repartitioning, named bool, vals
 	out := Keyed[K, V]{t: s.t, node: &keyedNode[K, V]{n: n}, keys: s.keys, vals: value}
 	s.sub(func(b *compiler) task.KeyedFn[K, V] {
 		topic := b.env.Topic(n)
-		b.task.AddCarry(topic, b.clock(s.node.n))
-		return operator.Repartition(b.op(n), topic, b.env.Partitions(topic), s.keys, value)
+		b.task.AddCarry(topic, b.clock(s.node.n), b.env.Memory())
+		return operator.Repartition(b.op(n), topic, b.env.Partitions(topic), b.env.Memory(), s.keys, value)
 	})
 	s.t.roots[n] = func(b *compiler, p *task.Port) {
 		operator.KeyedSource(p, operator.Reader{Op: b.op(n), EventTime: true}, s.keys, value, out.node.compile(b))

@@ -36,6 +36,7 @@ var (
 	follow    = flag.Bool("follow", false, "go on until SIGINT instead of stopping at the end")
 	commit    = flag.Duration("commit", 100*time.Millisecond, "commit interval")
 	profile   = flag.String("profile", "throughput", "throughput or latency")
+	exchange  = flag.String("exchange", "topic", "topic or memory")
 	state     = flag.String("state", "", "state directory; default: a new one, deleted at the end")
 	appID     = flag.String("app", "", "application id; default: a new one")
 	budget    = flag.Int64("memory", 256<<20, "memory budget in bytes")
@@ -81,6 +82,9 @@ func run() error {
 	cfg := stream.Config{AppID: id, StateDir: dir, CommitInterval: *commit, Workers: *workers, MemoryBudget: *budget, Connect: []connect.Connector{cluster()}}
 	if *guarantee == "at-least-once" {
 		cfg.Guarantee = connect.AtLeastOnce
+	}
+	if *exchange == "memory" {
+		cfg.Exchange = stream.InMemory
 	}
 	if *verbose {
 		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))

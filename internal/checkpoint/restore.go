@@ -34,15 +34,17 @@ type Restored struct {
 
 // Restore brings a task's part of the store up to the last commit, and makes the task go on from it. The order
 // matters: the committed positions are read first, and only when no open transaction can change them any more; the end
-// of the changelog is taken after that, so that it cannot lie before the epoch that the positions belong to.
-func Restore(ctx context.Context, s connect.Session, st *store.Store, t *task.Task, guarantee connect.Guarantee, now time.Time) (*Restored, error) {
+// of the changelog is taken after that, so that it cannot lie before the epoch that the positions belong to. inputs are
+// the partitions whose positions belong to the task's state: those that it reads, or, if it reads none, those that feed
+// it through exchanges in memory.
+func Restore(ctx context.Context, s connect.Session, st *store.Store, t *task.Task, guarantee connect.Guarantee, now time.Time, inputs []source.Partition) (*Restored, error) {
 	r := &Restored{Start: map[source.Partition]*source.Position{}}
-	var parts []source.Partition
 	for _, p := range t.Ports {
-		parts = append(parts, p.Part)
-		r.Start[p.Part] = nil
+		if !p.Spec.Memory {
+			r.Start[p.Part] = nil
+		}
 	}
-	committed, err := s.Committed(ctx, parts)
+	committed, err := s.Committed(ctx, inputs)
 	if err != nil {
 		return nil, fmt.Errorf("task %s: read committed positions: %w", t.ID(), err)
 	}
@@ -56,6 +58,9 @@ func Restore(ctx context.Context, s connect.Session, st *store.Store, t *task.Ta
 		return nil, err
 	}
 	for part, c := range committed {
+		if _, reads := r.Start[part]; !reads {
+			continue
+		}
 		at := c.Position
 		r.Start[part] = &at
 		m, ok := ParseMetadata(c.Metadata)

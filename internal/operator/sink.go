@@ -112,11 +112,17 @@ func Unkeyed[K comparable, V any](next task.Fn[V]) task.KeyedFn[K, V] {
 
 // Repartition writes records to a repartition topic, to the partition that their key group belongs to. The record's
 // timestamp is the wall clock, because a broker deletes by it; the event time travels in a header.
-func Repartition[K comparable, V any](op int32, topic string, partitions int32, key codec.Codec[K], value codec.Codec[V]) task.KeyedFn[K, V] {
+//
+// With memory it is the same record, handed to a task of this process.
+func Repartition[K comparable, V any](op int32, topic string, partitions int32, memory bool, key codec.Codec[K], value codec.Codec[V]) task.KeyedFn[K, V] {
 	return func(c *task.Ctx, k K, v V) {
 		c.Op = op
 		t := c.Task
-		b, err := key.Append(t.Out.Buf(), k)
+		out := &t.Out
+		if memory {
+			out = &t.Cross
+		}
+		b, err := key.Append(out.Buf(), k)
 		if err != nil {
 			c.Reject(fmt.Errorf("repartition: encode key: %w", err), nil)
 			return
@@ -129,12 +135,12 @@ func Repartition[K comparable, V any](op int32, topic string, partitions int32, 
 		}
 		end := len(b)
 		b = binary.BigEndian.AppendUint64(b, uint64(c.Time))
-		h := t.Out.Header(1 + len(c.Headers))
+		h := out.Header(1 + len(c.Headers))
 		h[0] = source.Header{Key: task.TimeHeader, Value: b[end:]}
 		copy(h[1:], kept(c.Headers))
 		t.Operators[op].Records++
-		t.Out.Add(topic, part, b, keyLen, h, t.Now, false)
-		r := &t.Out.Records[len(t.Out.Records)-1]
+		out.Add(topic, part, b, keyLen, h, t.Now, false)
+		r := &out.Records[len(out.Records)-1]
 		r.Value = r.Value[: end-keyLen : end-keyLen]
 	}
 }

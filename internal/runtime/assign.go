@@ -88,7 +88,11 @@ func (e *engine) assign(parts []source.Partition) {
 	for _, p := range parts {
 		e.assigned[p] = true
 	}
-	counts := e.session.Partitions()
+	counts := e.counts()
+	if e.prog.Memory && !e.ownsAll(counts) {
+		e.log.Info("waiting: with in-memory exchange one instance does all the work, and another one has it")
+		return
+	}
 	for _, sub := range e.prog.Subtopologies {
 		for p := range sub.Tasks(counts) {
 			key := slotKey{sub, p}
@@ -106,7 +110,7 @@ func (e *engine) assign(parts []source.Partition) {
 
 func (e *engine) complete(sub *Subtopology, p int32, counts map[string]int32) bool {
 	for _, in := range sub.Inputs {
-		if p < counts[in.Port.Name] && !e.assigned[source.Partition{Stream: in.Port.Name, Index: p}] {
+		if !in.Port.Memory && p < counts[in.Port.Name] && !e.assigned[source.Partition{Stream: in.Port.Name, Index: p}] {
 			return false
 		}
 	}
@@ -144,7 +148,7 @@ func (e *engine) create(key slotKey, counts map[string]int32) error {
 // restore runs beside the coordinator.
 func (e *engine) restore(ctx context.Context, s *slot) {
 	begin := time.Now()
-	r, err := checkpoint.Restore(ctx, e.session, e.store, s.task, e.cfg.Guarantee, time.UnixMilli(e.now()))
+	r, err := checkpoint.Restore(ctx, e.session, e.store, s.task, e.cfg.Guarantee, time.UnixMilli(e.now()), e.inputsOf(s.task))
 	var caughtUp []source.Partition
 	if err == nil {
 		caughtUp, err = e.session.Start(ctx, r.Start)
@@ -158,6 +162,30 @@ func (e *engine) restore(ctx context.Context, s *slot) {
 	}
 	e.log.Info("task restored", "task", s.task.ID(), "changelog", s.task.Spec.Changelog, "local", r.Local, "from", r.From.String(), "records", r.Records, "took", time.Since(begin))
 	e.background.Go(func() { e.post(func() { e.begin(s, r, caughtUp) }) }) // not waited for: whoever waits for this restore may hold the coordinator
+}
+
+// inputsOf are the partitions whose positions a task's state belongs to: those that it reads, or, behind an exchange in
+// memory, all.
+func (e *engine) inputsOf(t *task.Task) (parts []source.Partition) {
+	for _, p := range t.Ports {
+		if !p.Spec.Memory {
+			parts = append(parts, p.Part)
+		}
+	}
+	if len(parts) > 0 {
+		return parts
+	}
+	counts := e.counts()
+	for _, sub := range e.prog.Subtopologies {
+		for _, in := range sub.Inputs {
+			for i := range counts[in.Port.Name] {
+				if !in.Port.Memory {
+					parts = append(parts, source.Partition{Stream: in.Port.Name, Index: i})
+				}
+			}
+		}
+	}
+	return parts
 }
 
 // begin lets a restored task run.
@@ -181,7 +209,7 @@ func (e *engine) begin(s *slot, r *checkpoint.Restored, caughtUp []source.Partit
 	}
 	for _, p := range s.task.Ports {
 		at := r.Start[p.Part]
-		up := false
+		up := p.Spec.Memory
 		for _, c := range caughtUp {
 			up = up || c == p.Part
 		}
@@ -213,6 +241,12 @@ func (e *engine) revoke(run context.Context, parts []source.Partition) error {
 				running = running || s.worker != nil
 				break
 			}
+		}
+	}
+	if e.prog.Memory && len(gone) > 0 { // tasks behind an exchange in memory do not stay alone
+		gone = gone[:0]
+		for _, s := range e.slots {
+			gone = append(gone, s)
 		}
 	}
 	for _, s := range gone {

@@ -27,6 +27,7 @@ type engine struct {
 	bad     *badLog
 
 	out       *outputs
+	exchange  *exchange
 	workers   []*worker
 	committer *checkpoint.Committer
 	queued    atomic.Int64  // bytes in the ports' queues
@@ -80,6 +81,7 @@ func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-
 	e.urgent, e.events, e.failed = make(chan struct{}, 1), make(chan func(), 64), make(chan error, 1)
 	e.ports, e.assigned, e.slots, e.specs = map[source.Partition]*port{}, map[source.Partition]bool{}, map[slotKey]*slot{}, map[*Subtopology]*task.Spec{}
 	e.out = &outputs{session: e.session, limit: int(e.cfg.cacheBytes() / 4), open: e.epoch}
+	e.exchange = newExchange(e)
 	e.committer = &checkpoint.Committer{Session: e.session, Store: e.store, Guarantee: e.cfg.Guarantee, Owner: e.owner}
 	for range e.cfg.Workers {
 		w := newWorker(e, e.epoch)
@@ -182,6 +184,10 @@ type landing struct {
 
 // cut ends an epoch and starts its commit. After the last one the workers do nothing any more.
 func (e *engine) cut(run context.Context, last bool) error {
+	if err := e.exchange.drain(run); err != nil {
+		return err
+	}
+	defer e.exchange.release()
 	var deltas []*task.Delta
 	for _, w := range e.workers {
 		var err error

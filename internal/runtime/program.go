@@ -30,6 +30,15 @@ type Program struct {
 	Subtopologies []*Subtopology // upstream ones first
 	Stores        []store.StoreInfo
 	Sinks         []string
+	Memory        bool // repartitions are within the process, without topics
+}
+
+// exchange is the word for it in the state's manifest.
+func (p *Program) exchange() string {
+	if p.Memory {
+		return "memory"
+	}
+	return "topic"
 }
 
 // Subtopology is what becomes one task per partition.
@@ -54,6 +63,8 @@ type Input struct {
 type Facts interface {
 	Partitions(topic string) int32
 	Limits(topic string) connect.Limits
+	// Memory says that repartitions are within the process.
+	Memory() bool
 }
 
 // Config is the checked configuration of an application.

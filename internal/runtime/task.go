@@ -13,19 +13,87 @@ func (p *Program) Topics(app connect.App) connect.App {
 	app.Sinks = p.Sinks
 	for _, sub := range p.Subtopologies {
 		var group []string
+		changelog := connect.InternalTopic{Name: sub.Changelog, Purpose: connect.Changelog}
 		for _, in := range sub.Inputs {
+			if in.Port.Memory {
+				w := p.writer(in.Port.Name)
+				changelog.Partitions = max(changelog.Partitions, w.Partitions)
+				changelog.Like = append(changelog.Like, p.sources(w.Like)...)
+				continue
+			}
 			group = append(group, in.Port.Name)
 			if !in.Port.Repartition {
 				app.Sources = append(app.Sources, in.Start)
 			}
 		}
-		app.Groups = append(app.Groups, group)
-		app.Internal = append(app.Internal, sub.Writes...)
+		if len(group) > 0 {
+			app.Groups = append(app.Groups, group)
+			changelog.Like = append(changelog.Like, group...)
+		}
+		if !p.Memory {
+			app.Internal = append(app.Internal, sub.Writes...)
+		}
 		if sub.Changelog != "" {
-			app.Internal = append(app.Internal, connect.InternalTopic{Name: sub.Changelog, Purpose: connect.Changelog, Like: group})
+			app.Internal = append(app.Internal, changelog)
 		}
 	}
+	app.OwnAll = p.Memory
 	return app
+}
+
+// InMemory makes the repartitions exchanges within the process.
+func (p *Program) InMemory() {
+	p.Memory = true
+	for _, sub := range p.Subtopologies {
+		for i := range sub.Inputs {
+			sub.Inputs[i].Port.Memory = sub.Inputs[i].Port.Repartition
+		}
+	}
+}
+
+// writer is what is written to a repartition.
+func (p *Program) writer(name string) connect.InternalTopic {
+	for _, sub := range p.Subtopologies {
+		for _, w := range sub.Writes {
+			if w.Name == name {
+				return w
+			}
+		}
+	}
+	return connect.InternalTopic{}
+}
+
+// sources are the topics that feed these inputs, through whatever repartitions.
+func (p *Program) sources(names []string) (list []string) {
+	for _, name := range names {
+		if w := p.writer(name); w.Name != "" {
+			list = append(list, p.sources(w.Like)...)
+		} else {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
+// Counts adds to the numbers of partitions of topics those of repartitions in memory: as many as the changelog of the
+// tasks behind them has, which is fixed when it is created, or as many as there are tasks before them.
+func (p *Program) Counts(counts map[string]int32) map[string]int32 {
+	if !p.Memory {
+		return counts
+	}
+	for _, sub := range p.Subtopologies {
+		for _, w := range sub.Writes {
+			counts[w.Name] = max(w.Partitions, counts[w.Name], sub.Tasks(counts))
+		}
+		for _, down := range p.Subtopologies {
+			for _, in := range down.Inputs {
+				if n := counts[down.Changelog]; n > 0 && in.Port.Memory {
+					counts[in.Port.Name] = n
+				}
+			}
+		}
+	}
+	return counts
 }
 
 // Tasks is the number of tasks of a subtopology: that of the largest of its inputs' partitions. counts has the number
@@ -39,7 +107,7 @@ func (s *Subtopology) Tasks(counts map[string]int32) (n int32) {
 
 // NewTask makes a task, its chain compiled, that is to be restored next.
 func (p *Program) NewTask(sub *Subtopology, spec *task.Spec, partition int32, s connect.Session, g connect.Guarantee, view task.View, bad func(task.Bad)) *task.Task {
-	counts := s.Partitions()
+	counts := p.Counts(s.Partitions())
 	var ports []*task.Port
 	for _, in := range sub.Inputs {
 		if partition >= counts[in.Port.Name] {
@@ -50,13 +118,13 @@ func (p *Program) NewTask(sub *Subtopology, spec *task.Spec, partition int32, s 
 			spec.Upstream = p.upstream(spec.Name, counts)
 		}
 		port := &task.Port{Part: source.Partition{Stream: spec.Name, Index: partition}, Spec: &spec}
-		if g == connect.AtMostOnce {
+		if g == connect.AtMostOnce && !spec.Memory {
 			port.Limit(source.Position{})
 		}
 		ports = append(ports, port)
 	}
 	t := task.New(spec, partition, ports, view, bad)
-	sub.Compile(t, facts{s, counts})
+	sub.Compile(t, facts{s, counts, p.Memory})
 	t.Ready()
 	return t
 }
@@ -76,7 +144,10 @@ func (p *Program) upstream(topic string, counts map[string]int32) (n int) {
 type facts struct {
 	session connect.Session
 	counts  map[string]int32
+	memory  bool
 }
+
+func (f facts) Memory() bool { return f.memory }
 
 func (f facts) Partitions(topic string) int32      { return f.counts[topic] }
 func (f facts) Limits(topic string) connect.Limits { return f.session.Limits(topic) }

@@ -85,10 +85,14 @@ func (w *worker) step(ctx context.Context) (worked bool) {
 		if w.e.out.full() {
 			return worked
 		}
+		if w.e.exchange.blocks(t) {
+			continue
+		}
 		ok, err := t.Step(now, stepRecords)
 		if err == nil && len(t.Out.Records) > 0 {
 			err = w.e.out.drain(ctx, w.epoch, &t.Out)
 		}
+		w.e.exchange.pass(t)
 		if err != nil {
 			w.e.fail(err)
 			return false

@@ -66,5 +66,5 @@ func (d *Delta) Put(b []byte, keyLen int, tombstone, logOnly bool) {
 
 // Sort puts the entries into key order, which makes the store's insertions cheaper.
 func (d *Delta) Sort() {
-	slices.SortStableFunc(d.Entries, func(a, b Entry) int { return bytes.Compare(a.Key, b.Key) })
+	slices.SortFunc(d.Entries, func(a, b Entry) int { return bytes.Compare(a.Key, b.Key) })
 }

@@ -18,7 +18,8 @@ type PortSpec struct {
 	Name        string
 	OnError     onerror.Policy
 	Repartition bool
-	Upstream    int   // number of upstream tasks, of a repartition topic
+	Memory      bool  // the repartition is within this process, without a topic
+	Upstream    int   // number of upstream tasks, of a repartition
 	Bound       int64 // ms that records may be out of order
 	IdleAfter   int64 // ms without a record after which the input is idle; 0: never
 	MaxAhead    int64 // ms that a record's time may lie ahead of the wall clock; negative: no bound

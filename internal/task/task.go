@@ -116,6 +116,7 @@ type Task struct {
 	Partition int32
 	Ports     []*Port
 	Out       Outbox
+	Cross     Outbox // for tasks of this process, with the stream as the address
 	Operators []Operator
 	View      View
 	Now       int64 // the wall clock as of this step, ms since the epoch
@@ -140,6 +141,8 @@ type Task struct {
 type carry struct {
 	stream string
 	clock  *Clock
+	memory bool
+	sent   Carry
 }
 
 // Bad is a record that was given up on, as it is reported.
@@ -246,8 +249,32 @@ func (t *Task) AddStateful(o Stateful) { t.stateful = append(t.stateful, o) }
 // AddFlusher adds an operator that emits once per epoch.
 func (t *Task) AddFlusher(o Flusher) { t.flushers = append(t.flushers, o) }
 
-// AddCarry sends the watermark of the clock along to a repartition topic.
-func (t *Task) AddCarry(stream string, k *Clock) { t.carries = append(t.carries, carry{stream, k}) }
+// AddCarry sends the watermark of the clock along to the tasks behind a repartition: in memory after each step, through
+// a topic once an epoch.
+func (t *Task) AddCarry(stream string, k *Clock, memory bool) {
+	t.carries = append(t.carries, carry{stream: stream, clock: k, memory: memory})
+}
+
+// Moved returns the watermarks for tasks of this process that have moved since it was called last.
+func (t *Task) Moved() (list []Carry) {
+	for i := range t.carries {
+		if c := &t.carries[i]; c.memory {
+			if now := t.carry(c); now != c.sent {
+				c.sent = now
+				list = append(list, now)
+			}
+		}
+	}
+	return list
+}
+
+func (t *Task) carry(c *carry) Carry {
+	w, idle := c.clock.W, true
+	for _, in := range c.clock.inputs {
+		idle = idle && in.Idle
+	}
+	return Carry{c.stream, t.Partition, w, idle}
+}
 
 // Ready ends the compilation.
 func (t *Task) Ready() {
@@ -378,10 +405,11 @@ func (t *Task) pick() *Port {
 // read runs up to n records of a port. One recover serves them all: a panic ends the call, and the next Step goes on
 // behind the record that caused it.
 func (t *Task) read(p *Port, n int) (done int) {
-	var m mark
+	var m, x mark
 	defer func() {
 		if v := recover(); v != nil {
 			t.ctx.rejected, t.ctx.policy = &PanicError{Value: v, Stack: debug.Stack()}, nil
+			t.Cross.rewind(x)
 			t.giveUp(p, &p.cur.Records[p.at], m)
 			p.pass()
 			done++
@@ -394,7 +422,7 @@ func (t *Task) read(p *Port, n int) (done int) {
 			break
 		}
 		t.touched = true
-		m = t.Out.mark()
+		m, x = t.Out.mark(), t.Cross.mark()
 		c.Time, c.Key, c.Headers, c.Port = r.Time, r.Key, r.Headers, p
 		if p.Spec.Repartition && t.control(p, r) {
 			p.pass()
@@ -403,6 +431,7 @@ func (t *Task) read(p *Port, n int) (done int) {
 		}
 		p.Run(c, r)
 		if c.rejected != nil {
+			t.Cross.rewind(x)
 			t.giveUp(p, r, m)
 			if t.err != nil {
 				return done
@@ -413,7 +442,7 @@ func (t *Task) read(p *Port, n int) (done int) {
 		if p.seen > p.Time.Max || p.Input.Idle {
 			t.observe(p)
 		}
-		if t.err != nil || t.Out.Bytes > 1<<20 {
+		if t.err != nil || t.Out.Bytes+t.Cross.Bytes > 1<<20 {
 			break
 		}
 	}
@@ -620,16 +649,14 @@ func (t *Task) Cut(epoch uint64) (*Delta, error) {
 		}
 	}
 	for _, p := range t.Ports {
-		if p.known {
+		if p.known && !p.Spec.Memory {
 			d.Positions[p.Part] = p.next
 		}
 	}
-	for _, c := range t.carries {
-		w, idle := c.clock.W, true
-		for _, in := range c.clock.inputs {
-			idle = idle && in.Idle
+	for i := range t.carries {
+		if c := &t.carries[i]; !c.memory {
+			d.Carry = append(d.Carry, t.carry(c))
 		}
-		d.Carry = append(d.Carry, Carry{c.stream, t.Partition, w, idle})
 	}
 	if len(d.Entries) > 0 {
 		d.Touched = true

@@ -1,0 +1,129 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/millstream-go/millstream/internal/task"
+	"github.com/millstream-go/millstream/source"
+)
+
+// exchange moves records between the tasks of one process, where repartitions need no topic. It is safe only while
+// this instance owns everything; the group's balancer sees to that, and assign refuses to begin otherwise.
+//
+// An epoch must hold a record together with all that it has caused. So before a cut the tasks that read sources are
+// held, the others go on until nothing is under way between tasks, and only then is the epoch ended.
+type exchange struct {
+	e     *engine
+	limit int64        // bytes under way, beyond which the tasks that read sources wait
+	bytes atomic.Int64 // under way
+	held  atomic.Bool
+}
+
+func newExchange(e *engine) *exchange { return &exchange{e: e, limit: e.cfg.fetchBytes()} }
+
+// blocks says that a task must not step now.
+func (x *exchange) blocks(t *task.Task) bool {
+	return (x.held.Load() || x.bytes.Load() > x.limit) && !inner(t)
+}
+
+// inner says that a task reads other tasks only.
+func inner(t *task.Task) bool { return t.Ports[0].Spec.Memory }
+
+// pass hands what a step has produced to the tasks it is for: records first, then the watermark.
+func (x *exchange) pass(t *task.Task) {
+	if !x.e.prog.Memory {
+		return
+	}
+	if len(t.Cross.Records) > 0 {
+		batches := map[source.Partition]*source.Batch{}
+		for _, r := range t.Cross.Records {
+			part := source.Partition{Stream: r.Stream, Index: r.Partition}
+			b := batches[part]
+			if b == nil {
+				b = &source.Batch{Partition: part}
+				batches[part] = b
+			}
+			b.Records = append(b.Records, source.Record{Key: r.Key, Value: r.Value, Headers: r.Headers, Time: r.Time})
+			b.Bytes += len(r.Key) + len(r.Value) + 128
+		}
+		t.Cross.Reset(false)
+		for _, b := range batches {
+			x.offer(*b)
+		}
+	}
+	for _, c := range t.Moved() {
+		value := task.AppendControl(nil, task.Control{Tasks: []task.ControlTask{{Task: c.Task, Watermark: c.Watermark, Idle: c.Idle}}})
+		for p := range x.e.counts()[c.Stream] {
+			x.offer(source.Batch{Partition: source.Partition{Stream: c.Stream, Index: p}, Bytes: len(value),
+				Records: []source.Record{{Value: value, Headers: []source.Header{{Key: task.ControlHeader}}}}})
+		}
+	}
+}
+
+func (x *exchange) offer(b source.Batch) {
+	x.e.mu.RLock()
+	p := x.e.ports[b.Partition]
+	x.e.mu.RUnlock()
+	n := int64(b.Bytes)
+	x.bytes.Add(n)
+	b.CaughtUp = true
+	b.Release = func() {
+		if left := x.bytes.Add(-n); left <= x.limit && left+n > x.limit {
+			x.e.pokeAll()
+		}
+	}
+	p.Offer(b)
+	if w := p.worker.Load(); w != nil {
+		w.poke()
+	}
+}
+
+// drain lets nothing more in, and waits until nothing is under way. Workers help one after the other.
+func (x *exchange) drain(ctx context.Context) error {
+	if !x.e.prog.Memory {
+		return nil
+	}
+	x.held.Store(true)
+	for {
+		worked := false
+		for _, w := range x.e.workers {
+			if !w.do(ctx, func() { worked = w.step(ctx) || worked }) {
+				return fmt.Errorf("drain the exchange: %w", ctx.Err())
+			}
+		}
+		if !worked && x.bytes.Load() == 0 {
+			return nil
+		}
+	}
+}
+
+func (x *exchange) release() {
+	if x.held.Swap(false) {
+		x.e.pokeAll()
+	}
+}
+
+func (e *engine) pokeAll() {
+	for _, w := range e.workers {
+		w.poke()
+	}
+}
+
+// counts are the numbers of partitions of topics and exchanges.
+func (e *engine) counts() map[string]int32 { return e.prog.Counts(e.session.Partitions()) }
+
+// ownsAll says that every partition of every source is assigned to this instance.
+func (e *engine) ownsAll(counts map[string]int32) bool {
+	for _, sub := range e.prog.Subtopologies {
+		for _, in := range sub.Inputs {
+			for p := range counts[in.Port.Name] {
+				if !in.Port.Memory && !e.assigned[source.Partition{Stream: in.Port.Name, Index: p}] {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
