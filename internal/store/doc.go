@@ -4,6 +4,7 @@
 //	<dir>/LOCK            held while the store is open
 //	<dir>/instance-id     the identity of this instance, made once
 //	<dir>/manifest.json   whose state this is and how it is laid out; see manifest.go
+//	<dir>/seal.json       how much of the database's MANIFEST there must be; see seal.go
 //	<dir>/db/             the Pebble database
 //
 // # What a caller can rely on

@@ -325,7 +325,7 @@ func TestDiskFull(t *testing.T) {
 		require.ErrorIs(t, err, ErrDiskFull)
 		require.NotErrorIs(t, err, ErrIO)
 		require.ErrorContains(t, err, "state directory state")
-		assert.True(t, s.Metrics().DiskFull)
+		within(t, "Metrics", func() { assert.True(t, s.Metrics().DiskFull) })
 		_, _, err = s.View(9).Get([]byte("counter"), nil)
 		require.NoError(t, err, "reads go on")
 		select {

@@ -1,5 +1,7 @@
 package store
 
+import "time"
+
 // Metrics are sizes now, and counts since the store was opened.
 type Metrics struct {
 	DiskBytes     int64 // all files of the database
@@ -18,15 +20,46 @@ type Metrics struct {
 	DiskFull      bool  // writers wait for space
 }
 
-// Metrics returns the present state of the store. When it has failed or is closed, that is the state last returned.
+// metricsWait is how long Metrics waits for Pebble, which does not answer while it waits to write its MANIFEST.
+const metricsWait = time.Second
+
+// Metrics returns the present state of the store. When it has failed, is closed, or waits for the disk, that is the state
+// last seen; DiskFull is always that of now.
 func (s *Store) Metrics() Metrics {
-	if s.enter() != nil {
-		if m := s.lastM.Load(); m != nil {
-			return *m
+	if s.measuring.CompareAndSwap(false, true) {
+		if s.enter() != nil {
+			s.measuring.Store(false)
+		} else {
+			s.measure()
 		}
-		return Metrics{}
 	}
-	defer s.leave()
+	var m Metrics
+	if last := s.measured.Load(); last != nil {
+		m = *last
+	}
+	m.DiskFull = s.guard.diskFull()
+	return m
+}
+
+// measure takes the metrics, and gives up waiting for them, but not taking them, when they are long in coming.
+func (s *Store) measure() {
+	done := make(chan struct{})
+	go func() {
+		defer s.leave()
+		defer s.measuring.Store(false)
+		defer close(done)
+		s.measured.Store(s.take())
+	}()
+	limit := time.NewTimer(metricsWait)
+	defer limit.Stop()
+	select {
+	case <-done:
+	case <-limit.C:
+	case <-s.guard.stalled:
+	}
+}
+
+func (s *Store) take() *Metrics {
 	p := s.db.Metrics()
 	m := &Metrics{
 		DiskBytes:     int64(p.DiskSpaceUsage()),
@@ -41,11 +74,9 @@ func (s *Store) Metrics() Metrics {
 		Compactions:   p.Compact.Count,
 		DebtBytes:     int64(p.Compact.EstimatedDebt),
 		WriteStalls:   s.stats.stalls.Load(),
-		DiskFull:      s.guard.diskFull(),
 	}
 	for _, l := range p.Levels {
 		m.Tables += l.TablesCount
 	}
-	s.lastM.Store(m)
-	return *m
+	return m
 }

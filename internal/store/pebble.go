@@ -11,12 +11,13 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/uuid"
 )
 
 // formatVersion pins the format of Pebble's files: an update of the library must not raise it behind our back, since
-// then the version before could not read the state any more. This one is the first with checksummed table footers, and
-// has WAL chunks that tell a torn end from damage in the middle. Raising it needs no new format of ours.
+// then the version before could not read the state any more. This one is the first with checksummed table footers.
+// Raising it needs no new format of ours.
 const formatVersion = pebble.FormatTableFormatV6
 
 // memTables is how many memtables there may be before writers wait for a flush.
@@ -34,9 +35,9 @@ type counters struct {
 	logged     atomic.Int64 // when the last background error was logged, in Unix seconds
 }
 
-func (s *Store) pebbleOptions(mustExist bool) *pebble.Options {
+func (s *Store) pebbleOptions(fs vfs.FS, mustExist bool) *pebble.Options {
 	o := &pebble.Options{
-		FS:                          s.guard,
+		FS:                          fs,
 		FormatMajorVersion:          formatVersion,
 		ErrorIfNotExists:            mustExist,
 		Cache:                       s.cache,
@@ -105,6 +106,14 @@ func (l pebbleLogger) Fatalf(format string, args ...any) {
 
 // openDB opens the database on a goroutine of its own, because a goroutine that fails to write does not return.
 func (s *Store) openDB(mustExist bool) error {
+	fs := &sealer{FS: s.guard, dir: s.opts.Dir}
+	if mustExist {
+		current, err := s.checkSeal()
+		if err != nil {
+			return s.openError(err)
+		}
+		fs.seals = []seal{current}
+	}
 	s.cache = pebble.NewCache(s.opts.CacheBytes)
 	type result struct {
 		db  *pebble.DB
@@ -115,7 +124,7 @@ func (s *Store) openDB(mustExist bool) error {
 		var r result
 		defer func() { done <- r }()
 		defer recovered(&r.err)
-		r.db, r.err = pebble.Open(s.path("db"), s.pebbleOptions(mustExist))
+		r.db, r.err = pebble.Open(s.path("db"), s.pebbleOptions(fs, mustExist))
 	}()
 	select {
 	case <-s.guard.stalled:
@@ -135,6 +144,8 @@ func (s *Store) openError(err error) error {
 	case errors.Is(err, pebble.ErrDBDoesNotExist):
 		return fmt.Errorf("%w: %s: manifest.json says that there is a database in %s, but it is missing or has lost its MANIFEST: %s",
 			ErrDamaged, s.opts.Dir, s.path("db"), mendDamage)
+	case errors.Is(err, ErrDamaged):
+		return fmt.Errorf("%s: %w: %s", s.path("db"), err, mendDamage)
 	case pebble.IsCorruptionError(err), errors.Is(err, os.ErrNotExist), errors.As(err, new(panicked)):
 		return fmt.Errorf("%w: %s: open the database in %s: %w: %s", ErrDamaged, s.opts.Dir, s.path("db"), err, mendDamage)
 	}

@@ -60,7 +60,9 @@ type Store struct {
 	commits chan commit // to the goroutine that applies batches
 	syncs   chan commit // from it to the goroutine that waits until they are synced
 	buffers sync.Pool   // of *bounds
-	lastM   atomic.Pointer[Metrics]
+
+	measuring atomic.Bool // Pebble is asked for its metrics
+	measured  atomic.Pointer[Metrics]
 
 	drained chan struct{} // closed when both have ended
 

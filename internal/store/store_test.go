@@ -295,7 +295,7 @@ func TestManyGoroutines(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	assert.EqualValues(t, 8*50, s.Metrics().Commits)
+	require.Eventually(t, func() bool { return s.Metrics().Commits == 8*50 }, waitLimit, tick)
 	require.NoError(t, s.Close())
 	assert.EqualValues(t, 8*50, s.Metrics().Commits, "the last metrics stay")
 }
