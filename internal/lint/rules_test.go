@@ -60,6 +60,8 @@ func TestImportRules(t *testing.T) {
 		"testify in a library":       {"internal/runtime/a.go", "github.com/stretchr/testify/require", "only in"},
 		"testify in a test":          {"internal/runtime/a_test.go", "github.com/stretchr/testify/require", ""},
 		"core, network":              {"internal/operator/a.go", "net/http", "the core reaches net/http"},
+		"kill test":                  {"internal/killtest/a.go", module + "/stream", ""},
+		"kill test from library":     {"internal/runtime/a.go", module + "/internal/killtest", "imports no program"},
 		"program from library":       {"internal/runtime/a.go", module + "/benchmarks/x", "imports no program"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -103,8 +103,10 @@ func under(dir string, tops ...string) bool {
 	return false
 }
 
-// library says whether a folder belongs to what users link: not a program, not a script.
-func library(dir string) bool { return !under(dir, "examples", "benchmarks", "scripts") }
+// library says whether a folder belongs to what users link: not a program, not a script, and not what kills programs.
+func library(dir string) bool {
+	return !under(dir, "examples", "benchmarks", "scripts", "internal/killtest")
+}
 
 // public says whether users can import the package in a folder.
 func public(dir string) bool { return library(dir) && !under(dir, "internal") }
