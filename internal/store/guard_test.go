@@ -466,3 +466,34 @@ func (b *syncBuffer) String() string {
 	defer b.mu.Unlock()
 	return b.b.String()
 }
+
+// What makes Pebble end the process by default fails the store instead.
+func TestPebbleCannotEndTheProcess(t *testing.T) {
+	for name, provoke := range map[string]func(*Store){
+		"Fatalf": func(s *Store) {
+			go func() {
+				pebbleLogger{s.opts.Logger, s.guard}.Fatalf("cannot go on: %d", 1)
+				t.Error("Fatalf returned, and Pebble would go on")
+			}()
+		},
+		"background errors": func(s *Store) {
+			for range backgroundErrors - 1 {
+				s.backgroundError(errors.New("cannot go on: 1"))
+			}
+			require.NoError(t, s.guard.err(), "Pebble tries again")
+			s.backgroundError(errors.New("cannot go on: 1"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			faults := make(chan error, 1)
+			s, err := OpenMem(Options{Logger: slog.New(slog.DiscardHandler), OnFault: func(err error) { faults <- err }})
+			require.NoError(t, err)
+			provoke(s)
+			err = receive(t, "report", faults)
+			require.ErrorIs(t, err, ErrIO)
+			require.ErrorContains(t, err, "cannot go on: 1")
+			require.ErrorIs(t, commitNumber(s, 1, false), ErrIO)
+			require.ErrorIs(t, s.Close(), ErrIO)
+		})
+	}
+}
