@@ -148,7 +148,7 @@ func (e *engine) create(key slotKey, counts map[string]int32) error {
 // restore runs beside the coordinator.
 func (e *engine) restore(ctx context.Context, s *slot) {
 	begin := time.Now()
-	r, err := checkpoint.Restore(ctx, e.session, e.store, s.task, e.cfg.Guarantee, time.UnixMilli(e.now()), e.inputsOf(s.task))
+	r, err := checkpoint.Restore(ctx, e.session, e.store, s.task, e.cfg.Guarantee, time.UnixMilli(e.now()), e.prog.Inputs(s.task, e.counts()))
 	var caughtUp []source.Partition
 	if err == nil {
 		caughtUp, err = e.session.Start(ctx, r.Start)
@@ -162,30 +162,6 @@ func (e *engine) restore(ctx context.Context, s *slot) {
 	}
 	e.log.Info("task restored", "task", s.task.ID(), "changelog", s.task.Spec.Changelog, "local", r.Local, "from", r.From.String(), "records", r.Records, "took", time.Since(begin))
 	e.background.Go(func() { e.post(func() { e.begin(s, r, caughtUp) }) }) // not waited for: whoever waits for this restore may hold the coordinator
-}
-
-// inputsOf are the partitions whose positions a task's state belongs to: those that it reads, or, behind an exchange in
-// memory, all.
-func (e *engine) inputsOf(t *task.Task) (parts []source.Partition) {
-	for _, p := range t.Ports {
-		if !p.Spec.Memory {
-			parts = append(parts, p.Part)
-		}
-	}
-	if len(parts) > 0 {
-		return parts
-	}
-	counts := e.counts()
-	for _, sub := range e.prog.Subtopologies {
-		for _, in := range sub.Inputs {
-			for i := range counts[in.Port.Name] {
-				if !in.Port.Memory {
-					parts = append(parts, source.Partition{Stream: in.Port.Name, Index: i})
-				}
-			}
-		}
-	}
-	return parts
 }
 
 // begin lets a restored task run.

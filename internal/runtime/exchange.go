@@ -31,36 +31,8 @@ func (x *exchange) blocks(t *task.Task) bool {
 // inner says that a task reads other tasks only.
 func inner(t *task.Task) bool { return t.Ports[0].Spec.Memory }
 
-// pass hands what a step has produced to the tasks it is for: records first, then the watermark.
-func (x *exchange) pass(t *task.Task) {
-	if !x.e.prog.Memory {
-		return
-	}
-	if len(t.Cross.Records) > 0 {
-		batches := map[source.Partition]*source.Batch{}
-		for _, r := range t.Cross.Records {
-			part := source.Partition{Stream: r.Stream, Index: r.Partition}
-			b := batches[part]
-			if b == nil {
-				b = &source.Batch{Partition: part}
-				batches[part] = b
-			}
-			b.Records = append(b.Records, source.Record{Key: r.Key, Value: r.Value, Headers: r.Headers, Time: r.Time})
-			b.Bytes += len(r.Key) + len(r.Value) + 128
-		}
-		t.Cross.Reset(false)
-		for _, b := range batches {
-			x.offer(*b)
-		}
-	}
-	for _, c := range t.Moved() {
-		value := task.AppendControl(nil, task.Control{Tasks: []task.ControlTask{{Task: c.Task, Watermark: c.Watermark, Idle: c.Idle}}})
-		for p := range x.e.counts()[c.Stream] {
-			x.offer(source.Batch{Partition: source.Partition{Stream: c.Stream, Index: p}, Bytes: len(value),
-				Records: []source.Record{{Value: value, Headers: []source.Header{{Key: task.ControlHeader}}}}})
-		}
-	}
-}
+// pass hands what a step has produced to the tasks it is for.
+func (x *exchange) pass(t *task.Task) { x.e.prog.Pass(t, x.e.counts, x.offer) }
 
 func (x *exchange) offer(b source.Batch) {
 	x.e.mu.RLock()

@@ -129,6 +129,60 @@ func (p *Program) NewTask(sub *Subtopology, spec *task.Spec, partition int32, s 
 	return t
 }
 
+// Inputs are the partitions whose positions a task's state belongs to: those that it reads, or, behind an exchange in
+// memory, all.
+func (p *Program) Inputs(t *task.Task, counts map[string]int32) (parts []source.Partition) {
+	for _, port := range t.Ports {
+		if !port.Spec.Memory {
+			parts = append(parts, port.Part)
+		}
+	}
+	if len(parts) > 0 {
+		return parts
+	}
+	for _, sub := range p.Subtopologies {
+		for _, in := range sub.Inputs {
+			for i := range counts[in.Port.Name] {
+				if !in.Port.Memory {
+					parts = append(parts, source.Partition{Stream: in.Port.Name, Index: i})
+				}
+			}
+		}
+	}
+	return parts
+}
+
+// Pass hands what a step has produced to the tasks of this process that it is for: records first, then the watermark.
+func (p *Program) Pass(t *task.Task, counts func() map[string]int32, offer func(source.Batch)) {
+	if !p.Memory {
+		return
+	}
+	if len(t.Cross.Records) > 0 {
+		batches := map[source.Partition]*source.Batch{}
+		for _, r := range t.Cross.Records {
+			part := source.Partition{Stream: r.Stream, Index: r.Partition}
+			b := batches[part]
+			if b == nil {
+				b = &source.Batch{Partition: part}
+				batches[part] = b
+			}
+			b.Records = append(b.Records, source.Record{Key: r.Key, Value: r.Value, Headers: r.Headers, Time: r.Time})
+			b.Bytes += len(r.Key) + len(r.Value) + 128
+		}
+		t.Cross.Reset(false)
+		for _, b := range batches {
+			offer(*b)
+		}
+	}
+	for _, c := range t.Moved() {
+		value := task.AppendControl(nil, task.Control{Tasks: []task.ControlTask{{Task: c.Task, Watermark: c.Watermark, Idle: c.Idle}}})
+		for i := range counts()[c.Stream] {
+			offer(source.Batch{Partition: source.Partition{Stream: c.Stream, Index: i}, Bytes: len(value),
+				Records: []source.Record{{Value: value, Headers: []source.Header{{Key: task.ControlHeader}}}}})
+		}
+	}
+}
+
 // upstream is the number of tasks that write a repartition topic.
 func (p *Program) upstream(topic string, counts map[string]int32) (n int) {
 	for _, sub := range p.Subtopologies {

@@ -37,6 +37,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"runtime"
 	"slices"
 	"time"
 
@@ -51,8 +52,11 @@ import (
 
 // TB is the part of testing.TB that a Driver uses. *testing.T, *testing.B and *testing.F have it.
 type TB interface {
+	// Helper marks its caller as a helper, whose line is not the one to be reported.
 	Helper()
+	// Fatalf ends the test.
 	Fatalf(format string, args ...any)
+	// Cleanup registers a function to be called when the test has ended.
 	Cleanup(func())
 }
 
@@ -70,7 +74,8 @@ type Driver struct {
 	turn map[string]int32 // partition of the next record without a key, by topic
 	read map[string]int   // records drained, by topic
 	bad  []Bad
-	err  error // why the application has stopped
+	seen map[string]bool // bad records that were reported
+	err  error           // why the application has stopped
 
 	// Of the process: lost in a crash.
 	store     *store.Store
@@ -99,11 +104,14 @@ func New(t TB, topo *stream.Topology, opts ...Option) *Driver {
 	for _, f := range opts {
 		f(&o)
 	}
-	d := &Driver{t: t, o: o, ctx: context.Background(), now: o.start.UnixMilli(), turn: map[string]int32{}, read: map[string]int{}}
+	d := &Driver{t: t, o: o, ctx: context.Background(), now: o.start.UnixMilli(), turn: map[string]int32{}, read: map[string]int{}, seen: map[string]bool{}}
 	var err error
 	if d.prog, d.ends, err = topo.Program(o.app); err != nil {
 		t.Fatalf("streamtest: the topology has mistakes:\n%v", err)
 		return nil
+	}
+	if o.exchange == stream.InMemory {
+		d.prog.InMemory()
 	}
 	d.log = newBroker(d)
 	d.disk = d.newDisk()
@@ -114,7 +122,11 @@ func New(t TB, topo *stream.Topology, opts ...Option) *Driver {
 
 // newDisk is an empty disk.
 func (d *Driver) newDisk() store.Options {
-	return store.Options{FS: store.MemFS(), AppID: d.o.app, KeyGroups: d.o.keyGroups, Exchange: "topic", Stores: d.prog.Stores, Logger: slog.New(slog.DiscardHandler)}
+	exchange := "topic"
+	if d.prog.Memory {
+		exchange = "memory"
+	}
+	return store.Options{FS: store.MemFS(), AppID: d.o.app, KeyGroups: d.o.keyGroups, Exchange: exchange, Stores: d.prog.Stores, Logger: slog.New(slog.DiscardHandler)}
 }
 
 // start is what the application does when its process starts: open the state, open the session, restore the tasks.
@@ -134,7 +146,14 @@ func (d *Driver) open() (err error) {
 	d.starts++
 	d.steps, d.waiting = 0, nil
 	if d.store == nil {
-		if d.store, err = store.OpenMem(d.disk); err != nil {
+		// A store that was killed gives up its lock when its last write has ended.
+		for range 1_000_000 {
+			if d.store, err = store.OpenMem(d.disk); !errors.Is(err, store.ErrInUse) {
+				break
+			}
+			runtime.Gosched()
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -146,7 +165,7 @@ func (d *Driver) open() (err error) {
 	for _, sub := range d.prog.Subtopologies {
 		spec := &task.Spec{Subtopology: sub.Name, Owner: owner, Changelog: sub.Changelog, KeyGroups: d.o.keyGroups}
 		spec.MaxHeld.Store(d.o.cache)
-		for p := range sub.Tasks(d.session.Partitions()) {
+		for p := range sub.Tasks(d.counts()) {
 			s := &slot{task: d.prog.NewTask(sub, spec, p, d.session, d.o.guarantee, d.store.View(p), d.note)}
 			d.slots = append(d.slots, s)
 			if err := d.restore(s); err != nil {
@@ -158,7 +177,7 @@ func (d *Driver) open() (err error) {
 }
 
 func (d *Driver) restore(s *slot) error {
-	r, err := checkpoint.Restore(d.ctx, d.session, d.store, s.task, d.o.guarantee, d.wall())
+	r, err := checkpoint.Restore(d.ctx, d.session, d.store, s.task, d.o.guarantee, d.wall(), d.prog.Inputs(s.task, d.counts()))
 	if err != nil {
 		return err
 	}
@@ -172,15 +191,28 @@ func (d *Driver) restore(s *slot) error {
 		if at != nil {
 			d.committer.Started(port.Part, *at)
 		}
+		if port.Spec.Memory {
+			s.feeds = append(s.feeds, &feed{port: port})
+			continue
+		}
 		s.feeds = append(s.feeds, &feed{port: port, part: d.log.partition(port.Part), next: d.session.started[port.Part]})
 	}
 	return nil
 }
 
+// counts are the numbers of partitions of topics and exchanges.
+func (d *Driver) counts() map[string]int32 { return d.prog.Counts(d.session.Partitions()) }
+
 func (d *Driver) wall() time.Time { return time.UnixMilli(d.now).UTC() }
 
 // note takes a record that was given up on.
 func (d *Driver) note(b task.Bad) {
+	if id := b.Operator + " " + b.Partition.String() + " " + b.Position.String(); b.Partition.Stream != "" {
+		if d.seen[id] {
+			return
+		}
+		d.seen[id] = true
+	}
 	d.bad = append(d.bad, Bad{Operator: b.Operator, Site: b.Site, Topic: b.Partition.Stream, Partition: b.Partition.Index, Offset: b.Position.Offset(),
 		Policy: b.Policy, Err: b.Err})
 }

@@ -75,9 +75,10 @@ func (d *Driver) PipeTo(topic string, r Record) {
 		d.t.Fatalf("streamtest: topic %q has no partition %d: it has %d", topic, r.Partition, n)
 		return
 	}
-	d.write(topic, sink.Record{Stream: topic, Partition: r.Partition, Key: slices.Clone(r.Key), Value: slices.Clone(r.Value),
-		Headers: slices.Clone(r.Headers), Time: r.Time.UnixMilli()})
-	d.settle(false)
+	d.input(func() {
+		d.write(topic, sink.Record{Stream: topic, Partition: r.Partition, Key: slices.Clone(r.Key), Value: slices.Clone(r.Value),
+			Headers: slices.Clone(r.Headers), Time: r.Time.UnixMilli()})
+	})
 }
 
 // Advance moves event time in every partition of every source, as records of the time to would that are then dropped
@@ -85,19 +86,20 @@ func (d *Driver) PipeTo(topic string, r Record) {
 // for disorder. Like a record, it is part of the input: it is not lost in a crash, but read again.
 func (d *Driver) Advance(to time.Time) {
 	d.t.Helper()
-	d.clock(to)
-	for _, topic := range d.sources() {
-		for _, p := range d.log.topics[topic].partitions {
-			p.append(sink.Record{Stream: topic, Time: to.UnixMilli()}, false, true)
+	d.input(func() {
+		d.clock(to)
+		for _, topic := range d.sources() {
+			for _, p := range d.log.topics[topic].partitions {
+				p.append(sink.Record{Stream: topic, Time: to.UnixMilli()}, false, true)
+			}
 		}
-	}
-	d.settle(false)
+	})
 }
 
 // AdvanceWall moves the wall clock: timers that are due fire, and partitions that have been silent become idle.
 func (d *Driver) AdvanceWall(by time.Duration) {
 	d.t.Helper()
-	d.clock(d.Now().Add(by))
+	d.input(func() { d.clock(d.Now().Add(by)) })
 }
 
 // Now is the time of the wall clock.
@@ -118,9 +120,23 @@ func (d *Driver) arrive(topic string, at time.Time, write func()) {
 	if !d.reads(topic) {
 		return
 	}
-	d.clock(at)
-	write()
+	d.input(func() {
+		d.clock(at)
+		write()
+	})
+}
+
+// input does what the test does to the application's surroundings, and lets it work.
+func (d *Driver) input(f func()) {
+	d.t.Helper()
+	if d.o.before != nil {
+		d.o.before(d)
+	}
+	f()
 	d.settle(false)
+	if d.o.after != nil {
+		d.o.after(d)
+	}
 }
 
 func (d *Driver) write(topic string, r sink.Record) {

@@ -161,7 +161,7 @@ func spoil(r *source.Record) {
 // feed delivers a partition to a task's port.
 type feed struct {
 	port *task.Port
-	part *partition
+	part *partition      // nil: an exchange in memory
 	next int             // place among the partition's entries
 	buf  []source.Record // used again for each batch
 }
@@ -169,7 +169,7 @@ type feed struct {
 // deliver hands over the next records, up to n, if the port has none left. It returns the mark that comes next, once
 // all before it is processed.
 func (f *feed) deliver(n int) (delivered bool, mark *entry) {
-	if f.port.Queued() > 0 {
+	if f.part == nil || f.port.Queued() > 0 {
 		return false, nil
 	}
 	e := f.part.at(f.next)

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/millstream-go/millstream/connect"
+	"github.com/millstream-go/millstream/stream"
 )
 
 // Option sets up a Driver.
@@ -21,8 +22,11 @@ type options struct {
 	every      int
 	manual     bool
 	overlap    bool
+	exchange   stream.Exchange
 	mayStop    bool
 	start      time.Time
+	before     func(*Driver) // each input
+	after      func(*Driver)
 }
 
 // AppID sets the application's name, with which the names of its own topics begin. The default is "test".
@@ -64,6 +68,9 @@ func ManualCommit() Option { return func(o *options) { o.manual = true } }
 
 // Overlap lets tasks go on with the next epoch while one is being committed, as they do in production.
 func Overlap() Option { return func(o *options) { o.overlap = true } }
+
+// Exchange sets Config.Exchange.
+func Exchange(e stream.Exchange) Option { return func(o *options) { o.exchange = e } }
 
 // MayStop keeps the test going when the application stops with an error; Err returns it. Records that are piped in
 // afterwards wait until Restart.

@@ -108,8 +108,8 @@ type Bad struct {
 	Err       error
 }
 
-// Bad returns the records that were given up on since Bad was last called, also those that were read again after a
-// crash.
+// Bad returns the records that were given up on since Bad was last called, each once, also if it was read again after
+// a crash.
 func (d *Driver) Bad() []Bad {
 	b := d.bad
 	d.bad = nil

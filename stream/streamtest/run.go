@@ -9,6 +9,7 @@ import (
 	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/sink"
+	"github.com/millstream-go/millstream/source"
 )
 
 // Step is a step of a commit at which Crash can kill the process. See package checkpoint for what they are.
@@ -158,12 +159,42 @@ func (d *Driver) ahead(f *feed) bool {
 
 // take writes what a task has put out.
 func (d *Driver) take(t *task.Task) error {
+	d.prog.Pass(t, d.counts, d.offer)
 	recs := t.Out.Take()
 	if d.overlap {
 		d.waiting = append(d.waiting, recs...)
 		return nil
 	}
 	return d.produce(d.ctx, recs)
+}
+
+// offer hands records to a task of this process.
+func (d *Driver) offer(b source.Batch) {
+	for _, s := range d.slots {
+		for _, f := range s.feeds {
+			if f.port.Part == b.Partition {
+				b.CaughtUp = true
+				f.port.Offer(b)
+			}
+		}
+	}
+}
+
+// drain lets the tasks behind exchanges in memory work until nothing is under way between tasks.
+func (d *Driver) drain() bool {
+	d.t.Helper()
+	for again := d.prog.Memory; again; {
+		again = false
+		for _, s := range d.slots {
+			if s.task.Ports[0].Spec.Memory {
+				again = d.turnOf(s) || again
+			}
+			if d.err != nil {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // produce writes records in the open epoch.
@@ -183,6 +214,9 @@ func (d *Driver) produce(ctx context.Context, recs []sink.Record) error {
 func (d *Driver) commit() bool {
 	d.t.Helper()
 	d.steps = 0
+	if !d.drain() {
+		return true
+	}
 	var deltas []*task.Delta
 	for _, s := range d.slots {
 		delta, err := s.task.Cut(d.epoch)

@@ -43,17 +43,15 @@ func spending() *stream.Topology {
 }
 
 func TestSpend(t *testing.T) {
-	d := streamtest.New(t, spending(), streamtest.Partitions(2))
-	at := noon
-	d.Pipe("txns", at, txn{"a", 10, at}, txn{"b", 5, at.Add(time.Second)}, txn{"a", 1, at.Add(2 * time.Second)})
-	assert.Len(t, d.Drain[spend]("updates"), 3)
-	assert.Empty(t, d.Drain[spend]("closed"))
-	d.Restart()
-	d.Crash(streamtest.AfterCommit)
-	d.Pipe("txns", at, txn{"a", 100, at.Add(3 * time.Second)})
-	d.WipeState()
-	d.Advance(at.Add(time.Minute + 14*time.Second))
-	assert.Empty(t, d.Drain[spend]("closed"))
-	d.Advance(at.Add(time.Minute + 15*time.Second))
-	assert.ElementsMatch(t, []spend{{"a", noon, 111, 3}, {"b", noon, 5, 1}}, d.Drain[spend]("closed"))
+	streamtest.EveryWay(t, spending, func(t *testing.T, d *streamtest.Driver) {
+		at := noon
+		d.Pipe("txns", at, txn{"a", 10, at}, txn{"b", 5, at.Add(time.Second)}, txn{"a", 1, at.Add(2 * time.Second)})
+		assert.Len(t, d.Drain[spend]("updates"), 3)
+		assert.Empty(t, d.Drain[spend]("closed"))
+		d.Pipe("txns", at, txn{"a", 100, at.Add(3 * time.Second)})
+		d.Advance(at.Add(time.Minute + 14*time.Second))
+		assert.Empty(t, d.Drain[spend]("closed"))
+		d.Advance(at.Add(time.Minute + 15*time.Second))
+		assert.ElementsMatch(t, []spend{{"a", noon, 111, 3}, {"b", noon, 5, 1}}, d.Drain[spend]("closed"))
+	}, streamtest.Partitions(2))
 }
