@@ -448,7 +448,7 @@ func recycle(recs []*kgo.Record) {
 }
 
 // recordOverhead is about what a record occupies beside its bytes.
-const recordOverhead = 160
+const recordOverhead = 336 // a kgo.Record and a source.Record
 
 func (s *session) batch(p source.Partition, f *kgo.FetchPartition, at time.Time) source.Batch {
 	out := s.pools.slab(len(f.Records))

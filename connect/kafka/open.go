@@ -120,7 +120,15 @@ func (s *session) open(ctx context.Context) error {
 // ping tries until a broker answers, an error shows that trying again is of no use, or the time is over.
 func (s *session) ping(ctx context.Context) error {
 	for {
-		err := s.data.Ping(ctx)
+		// The client does not give up a connection that is silent from the start, whatever the context says.
+		answer := make(chan error, 1)
+		go func() { answer <- s.data.Ping(ctx) }()
+		var err error
+		select {
+		case err = <-answer:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
 		if err == nil {
 			return nil
 		}
@@ -220,8 +228,8 @@ func (s *session) readOptions() []kgo.Opt {
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), // their offsets count as read
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.FetchMaxBytes(int32(min(s.app.FetchBytes, 16<<20))),
-		kgo.FetchMaxPartitionBytes(int32(min(s.app.FetchBytes, 1<<20))),
+		kgo.FetchMaxBytes(int32(min(max(s.app.FetchBytes/8, 256<<10), 4<<20))),
+		kgo.FetchMaxPartitionBytes(int32(min(max(s.app.FetchBytes/16, 256<<10), 1<<20))),
 		kgo.WithPools(s.pools),
 	}
 	if s.cluster.Profile == Throughput {
