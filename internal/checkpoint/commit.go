@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"github.com/millstream-go/millstream/connect"
+	"github.com/millstream-go/millstream/internal/eventtime"
 	"github.com/millstream-go/millstream/internal/fault"
 	"github.com/millstream-go/millstream/internal/plant"
 	"github.com/millstream-go/millstream/internal/store"
@@ -83,7 +84,7 @@ func (c *Committer) Commit(ctx context.Context, deltas []*task.Delta, now time.T
 			return err
 		}
 	}
-	if err := c.watermarks(ctx, deltas, now); err != nil {
+	if err := c.watermarks(ctx, deltas, positions, now); err != nil {
 		return err
 	}
 	lap(&c.durations.Produce)
@@ -146,11 +147,12 @@ func (c *Committer) Idle(deltas []*task.Delta) bool {
 			return false
 		}
 	}
-	return len(c.positions(deltas)) == 0 && !c.carriesMoved(deltas)
+	return len(c.positions(deltas)) == 0
 }
 
-// positions lists what is to be committed: the positions that have moved, and all those of tasks that did anything, so
-// that a transaction with output from a timer alone is checked against the group's generation too.
+// positions lists what is to be committed: the positions that have moved, and all those of tasks that did anything or
+// send a watermark along, so that a transaction with output from a timer alone is checked against the group's
+// generation too.
 func (c *Committer) positions(deltas []*task.Delta) (list []connect.PositionCommit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -160,7 +162,7 @@ func (c *Committer) positions(deltas []*task.Delta) (list []connect.PositionComm
 	for _, d := range deltas {
 		for _, p := range d.Task.Ports {
 			at, ok := d.Positions[p.Part]
-			if old, had := c.committed[p.Part]; ok && (d.Touched || !had || old != at) {
+			if old, had := c.committed[p.Part]; ok && (d.Touched || !had || old != at || c.carriesMoved(d)) {
 				list = append(list, connect.PositionCommit{Partition: p.Part, Next: at, Metadata: c.metadata(d, p)})
 			}
 		}
@@ -209,21 +211,22 @@ func (c *Committer) changelog(ctx context.Context, d *task.Delta, now time.Time)
 
 const ownerHeader = "millstream-owner"
 
-func (c *Committer) carriesMoved(deltas []*task.Delta) bool {
-	for _, d := range deltas {
-		for _, w := range d.Carry {
-			if old, ok := c.carried[w.Stream][w.Task]; !ok || old != w {
-				return true
-			}
-		}
-	}
-	return false
+// carryMoved says that a watermark is news to the tasks behind the repartition topic. One of which nothing is known yet
+// is none.
+func (c *Committer) carryMoved(w task.Carry) bool {
+	old, sent := c.carried[w.Stream][w.Task]
+	return old != w && (sent || w.Idle || w.Watermark != eventtime.None)
+}
+
+func (c *Committer) carriesMoved(d *task.Delta) bool {
+	return slices.ContainsFunc(d.Carry, c.carryMoved)
 }
 
 // watermarks sends the tasks' watermarks along: one record to each partition of a repartition topic, with all tasks of
-// this process in it, and only if one has moved.
-func (c *Committer) watermarks(ctx context.Context, deltas []*task.Delta, now time.Time) error {
-	if !c.carriesMoved(deltas) {
+// this process in it, and only if one has moved. It goes with the positions of its tasks; while none of those is known,
+// it waits.
+func (c *Committer) watermarks(ctx context.Context, deltas []*task.Delta, positions []connect.PositionCommit, now time.Time) error {
+	if len(positions) == 0 || !slices.ContainsFunc(deltas, c.carriesMoved) {
 		return nil
 	}
 	if c.carried == nil {
@@ -237,7 +240,7 @@ func (c *Committer) watermarks(ctx context.Context, deltas []*task.Delta, now ti
 				m = map[int32]task.Carry{}
 				c.carried[w.Stream] = m
 			}
-			if old, ok := m[w.Task]; !ok || old != w {
+			if c.carryMoved(w) {
 				m[w.Task] = w
 				moved[w.Stream] = append(moved[w.Stream], task.ControlTask{Task: w.Task, Watermark: w.Watermark, Idle: w.Idle})
 			}
