@@ -1,0 +1,131 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/millstream-go/millstream/connect"
+	"github.com/millstream-go/millstream/connect/kafka"
+	"github.com/millstream-go/millstream/stream"
+)
+
+// The driver and a process talk by lines.
+//
+// To the process:   die PLACE N     SIGKILL yourself when you are at PLACE for the N-th time from now
+//                   stop PLACE N    the same with SIGSTOP
+//                   forget          neither
+//                   leave           leave the group and end
+// From the process: armed PLACE     heard
+//                   at PLACE        it comes now
+//                   epoch           an epoch was committed and applied
+//                   restored TASK LOCAL FROM RECORDS
+
+var guarantees = map[string]connect.Guarantee{"exactly-once": connect.ExactlyOnce, "at-least-once": connect.AtLeastOnce, "at-most-once": connect.AtMostOnce}
+
+func runApp(ctx context.Context, args []string) error {
+	fs := flag.NewFlagSet("app", flag.ExitOnError)
+	brokers := fs.String("brokers", "", "addresses")
+	prefix := fs.String("prefix", "", "of the topics; also the application's id")
+	name := fs.String("profile", "mixed", "mixed or strict")
+	instance := fs.String("instance", "", "name of this instance")
+	dir := fs.String("state", "", "state directory")
+	guarantee := fs.String("guarantee", "exactly-once", "exactly-once, at-least-once or at-most-once")
+	session := fs.Duration("session", 3*time.Second, "session timeout")
+	commit := fs.Duration("commit", 100*time.Millisecond, "commit interval")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	topo := topology(profiles[*name], func(t string) string { return *prefix + "-" + t })
+	app, err := topo.Build(stream.Config{AppID: *prefix, InstanceID: *instance, StateDir: *dir, Guarantee: guarantees[*guarantee], SessionTimeout: *session,
+		CommitInterval: *commit, Workers: 2, MemoryBudget: 64 << 20, Connect: []connect.Connector{kafka.Cluster{Brokers: strings.Split(*brokers, ",")}},
+		Logger: slog.New(reporter{slog.NewTextHandler(os.Stderr, nil)})})
+	if err != nil {
+		return err
+	}
+	h := &hook{}
+	if err := onFault(h.at); err != nil {
+		return err
+	}
+	go h.listen(app)
+	return app.Run(ctx)
+}
+
+// hook is called at every step of the commit protocol.
+type hook struct {
+	mu     sync.Mutex
+	place  string
+	signal syscall.Signal
+	left   int
+}
+
+func (h *hook) at(place string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if place == h.place {
+		if h.left--; h.left == 0 {
+			h.place = ""
+			say("at %s", place)
+			_ = syscall.Kill(os.Getpid(), h.signal)
+			if h.signal == syscall.SIGKILL {
+				select {} // the signal is on its way
+			}
+		}
+	}
+	if place == "after-apply" {
+		say("epoch")
+	}
+}
+
+func (h *hook) listen(app *stream.App) {
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		f := strings.Fields(in.Text())
+		switch {
+		case len(f) == 3 && (f[0] == "die" || f[0] == "stop"):
+			h.mu.Lock()
+			h.place, h.signal = f[1], syscall.SIGKILL
+			if f[0] == "stop" {
+				h.signal = syscall.SIGSTOP
+			}
+			_, _ = fmt.Sscan(f[2], &h.left)
+			h.mu.Unlock()
+			say("armed %s", f[1])
+		case len(f) == 1 && f[0] == "forget":
+			h.mu.Lock()
+			h.place = ""
+			h.mu.Unlock()
+		case len(f) == 1 && f[0] == "leave":
+			go func() {
+				ctx, done := context.WithTimeout(context.Background(), 10*time.Second)
+				defer done()
+				if err := app.Leave(ctx); err != nil {
+					fmt.Fprintln(os.Stderr, "killtest app: leave:", err)
+				}
+			}()
+		}
+	}
+}
+
+// say writes a line at once, so that it is out before the process dies.
+func say(format string, args ...any) { fmt.Fprintf(os.Stdout, format+"\n", args...) }
+
+// reporter passes the log on and tells the driver of restored tasks.
+type reporter struct{ slog.Handler }
+
+// Handle implements slog.Handler.
+func (r reporter) Handle(ctx context.Context, rec slog.Record) error {
+	if rec.Message == "task restored" {
+		v := map[string]string{}
+		rec.Attrs(func(a slog.Attr) bool { v[a.Key] = a.Value.String(); return true })
+		say("restored %s %s %s %s", v["task"], v["local"], v["from"], v["records"])
+	}
+	return r.Handler.Handle(ctx, rec)
+}

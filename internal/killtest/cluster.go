@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// cluster asks the broker what the driver wants to know.
+type cluster struct {
+	brokers []string
+	prefix  string
+	adm     *kadm.Client
+}
+
+func connectTo(brokers []string, prefix string) (*cluster, error) {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	if err != nil {
+		return nil, err
+	}
+	return &cluster{brokers, prefix, kadm.NewClient(cl)}, nil
+}
+
+func (c *cluster) topic(name string) string { return c.prefix + "-" + name }
+
+func (c *cluster) createTopics(ctx context.Context) error {
+	for name, n := range partitions {
+		if _, err := c.adm.CreateTopic(ctx, n, -1, nil, c.topic(name)); err != nil {
+			return fmt.Errorf("create topic %s: %w", c.topic(name), err)
+		}
+	}
+	for { // until the broker lists what the controller has made
+		listed, err := c.adm.ListTopics(ctx)
+		if err != nil {
+			return err
+		}
+		there := 0
+		for name := range partitions {
+			if listed.Has(c.topic(name)) {
+				there++
+			}
+		}
+		if there == len(partitions) {
+			return nil
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *cluster) deleteTopics(ctx context.Context) {
+	listed, err := c.adm.ListTopics(ctx)
+	if err != nil {
+		return
+	}
+	var names []string
+	for _, t := range listed.Names() {
+		if len(t) > len(c.prefix) && t[:len(c.prefix)+1] == c.prefix+"-" {
+			names = append(names, t)
+		}
+	}
+	_, _ = c.adm.DeleteTopics(ctx, names...)
+}
+
+// inputs are the topics whose positions the application commits.
+func (c *cluster) inputs() []string {
+	return []string{c.topic(topicIn), c.topic(topicKeyed), c.topic("by-key-repartition")}
+}
+
+// lag is the number of offsets that the application has not processed, of all its inputs. Unstable says that a
+// transaction is open in one of them.
+func (c *cluster) lag(ctx context.Context) (lag int64, unstable bool, err error) {
+	ends, err := c.adm.ListEndOffsets(ctx, c.inputs()...)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	stable, err := c.adm.ListCommittedOffsets(ctx, c.inputs()...)
+	if err == nil {
+		err = stable.Error()
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	done, err := c.adm.FetchOffsets(ctx, c.prefix)
+	if err != nil {
+		return 0, false, err
+	}
+	ends.Each(func(o kadm.ListedOffset) {
+		at := int64(0)
+		if d, ok := done.Lookup(o.Topic, o.Partition); ok && d.Err == nil {
+			at = d.At
+		}
+		lag += o.Offset - at
+		if s, ok := stable.Lookup(o.Topic, o.Partition); ok && s.Offset < o.Offset {
+			unstable = true
+		}
+	})
+	return lag, unstable, nil
+}
+
+// drained waits until everything is processed and committed. It gives up when there was no progress for as long as
+// patience.
+func (c *cluster) drained(ctx context.Context, f *fleet, patience time.Duration) error {
+	least, since := int64(1<<62), time.Now()
+	for {
+		lag, unstable, err := c.lag(ctx)
+		if err != nil {
+			return err
+		}
+		if lag == 0 && !unstable {
+			return nil
+		}
+		if lag < least {
+			least, since = lag, time.Now()
+		}
+		if err := f.trouble(); err != nil {
+			return err
+		}
+		if time.Since(since) > patience {
+			return fmt.Errorf("the application does not get on: %d offsets are left, and for %v none was processed", lag, patience)
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// read returns all committed records of a topic, by partition, as a reader of the results would see them.
+func (c *cluster) read(ctx context.Context, topic string) ([][]*kgo.Record, error) {
+	ends, err := c.adm.ListEndOffsets(ctx, topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return nil, err
+	}
+	at := map[int32]int64{}
+	left := 0
+	ends.Each(func(o kadm.ListedOffset) {
+		at[o.Partition] = o.Offset
+		if o.Offset > 0 {
+			left++
+		}
+	})
+	out := make([][]*kgo.Record, len(at))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.brokers...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
+	if err != nil {
+		return nil, err
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	defer cancel()
+	done := map[int32]bool{}
+	for len(done) < left {
+		fs := cl.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("read %s: %d of %d partitions to their ends: %w", topic, len(done), left, ctx.Err())
+		}
+		for _, e := range fs.Errors() {
+			if !errors.Is(e.Err, context.Canceled) {
+				return nil, fmt.Errorf("read %s/%d: %w", topic, e.Partition, e.Err)
+			}
+		}
+		fs.EachRecord(func(r *kgo.Record) {
+			if !r.Attrs.IsControl() {
+				out[r.Partition] = append(out[r.Partition], r)
+			}
+			if r.Offset+1 >= at[r.Partition] {
+				done[r.Partition] = true
+			}
+		})
+	}
+	return out, nil
+}

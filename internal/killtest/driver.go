@@ -1,0 +1,321 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// session is the session timeout of the processes, which zombies must outlive.
+const session = 3 * time.Second
+
+// options is what a run is about.
+type options struct {
+	brokers   []string
+	bin       string // of the processes
+	dir       string
+	seed      uint64
+	rate      int
+	guarantee string
+	profile   string
+	plan      []action
+	// inRestores is how many kills in a restore are to happen beside those of the plan.
+	inRestores int
+	log        io.Writer
+}
+
+// driver does a plan to the processes of one application.
+type driver struct {
+	options
+	fleet   *fleet
+	load    *load
+	cluster *cluster
+	rng     *rand.Rand
+
+	kills, zombies int
+	steps          map[string]int
+}
+
+// runOne runs one application through a plan, and checks what it has left.
+func runOne(ctx context.Context, o options) (*verdict, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if err := os.MkdirAll(o.dir, 0o755); err != nil {
+		return nil, err
+	}
+	prefix := filepath.Base(o.dir)
+	c, err := connectTo(o.brokers, prefix)
+	if err != nil {
+		return nil, err
+	}
+	defer c.adm.Close()
+	if err := c.createTopics(ctx); err != nil {
+		return nil, err
+	}
+	defer c.deleteTopics(context.WithoutCancel(ctx))
+	l, err := newLoad(o.brokers, profiles[o.profile], c.topic, o.seed)
+	if err != nil {
+		return nil, err
+	}
+	defer l.cl.Close()
+	f := newFleet(ctx, o.bin, o.dir, 3, []string{"-brokers", strings.Join(o.brokers, ","), "-prefix", prefix, "-profile", o.profile,
+		"-guarantee", o.guarantee, "-session", session.String()})
+	defer f.killAll()
+	d := &driver{options: o, fleet: f, load: l, cluster: c, rng: rand.New(rand.NewPCG(o.seed, 2)), steps: map[string]int{}}
+	if err := d.run(ctx); err != nil {
+		if t := f.trouble(); t != nil {
+			err = t
+		}
+		return nil, fmt.Errorf("%s: %w", prefix, err)
+	}
+	d.note("checking")
+	v, err := check(ctx, c, profiles[o.profile], o.guarantee)
+	if err != nil {
+		return nil, err
+	}
+	v.Kills, v.Zombies, v.Steps, v.Wiped, v.restores = d.kills, d.zombies, d.steps, f.wiped, f.restores
+	return v, nil
+}
+
+func (d *driver) note(format string, args ...any) {
+	fmt.Fprintf(d.log, "%s %s: %s\n", time.Now().Format("15:04:05.000"), filepath.Base(d.dir), fmt.Sprintf(format, args...))
+}
+
+func (d *driver) run(ctx context.Context) error {
+	if err := d.fleet.startAll(); err != nil {
+		return err
+	}
+	sending, stop := context.WithCancel(ctx)
+	defer stop()
+	go d.load.run(sending, d.rate)
+	if !d.fleet.until(60*time.Second, func() bool { return d.all(func(x *instance) bool { return x.epochs > 2 }) }) {
+		return fmt.Errorf("the processes did not commit an epoch each within 60 s; see %s", d.dir)
+	}
+	for _, a := range d.plan {
+		if err := d.do(ctx, a); err != nil {
+			return err
+		}
+	}
+	for try := 0; d.wanted() > 0 && try < 10; try++ {
+		if err := d.zombie(ctx); err != nil {
+			return err
+		}
+	}
+	stop()
+	return d.finish(ctx)
+}
+
+// finish closes all windows, ends the processes cleanly, and has every key's state shown by another start of them.
+func (d *driver) finish(ctx context.Context) error {
+	d.note("closing: %d kills, %d zombies, %d records", d.kills, d.zombies, d.load.next-1)
+	d.load.pause(false)
+	if err := d.fleet.startAll(); err != nil { // those that have left
+		return err
+	}
+	if err := d.load.flush(ctx); err != nil {
+		return err
+	}
+	if err := d.cluster.drained(ctx, d.fleet, 60*time.Second); err != nil {
+		return err
+	}
+	d.load.last(ctx)
+	if err := d.load.flush(ctx); err != nil {
+		return err
+	}
+	// Alarms are due within two seconds of their records.
+	if err := pause(ctx, 2*time.Second); err != nil {
+		return err
+	}
+	if err := d.settled(ctx); err != nil {
+		return err
+	}
+	if err := d.fleet.stopAll(); err != nil {
+		return err
+	}
+	if err := d.fleet.startAll(); err != nil {
+		return err
+	}
+	d.load.probe(ctx)
+	if err := d.load.flush(ctx); err != nil {
+		return err
+	}
+	if err := d.settled(ctx); err != nil {
+		return err
+	}
+	return d.fleet.stopAll()
+}
+
+// settled waits until all is processed and nothing is committed any more.
+func (d *driver) settled(ctx context.Context) error {
+	for {
+		if err := d.cluster.drained(ctx, d.fleet, 60*time.Second); err != nil {
+			return err
+		}
+		before := d.epochs()
+		if err := pause(ctx, 400*time.Millisecond); err != nil {
+			return err
+		}
+		if d.epochs() == before {
+			return nil
+		}
+	}
+}
+
+func (d *driver) epochs() int {
+	d.fleet.mu.Lock()
+	defer d.fleet.mu.Unlock()
+	return d.fleet.total
+}
+
+func (d *driver) all(ok func(*instance) bool) bool {
+	for _, x := range d.fleet.instances {
+		if !ok(x) {
+			return false
+		}
+	}
+	return true
+}
+
+// pick chooses a process, other than some, and waits until its end would count: it has committed since its start, and
+// somebody since the last kill.
+func (d *driver) pick(not ...*instance) (*instance, error) {
+	var able []*instance
+	for _, x := range d.fleet.instances {
+		ok := true
+		for _, n := range not {
+			ok = ok && n != x
+		}
+		if ok {
+			able = append(able, x)
+		}
+	}
+	from := d.rng.IntN(len(able))
+	var got *instance
+	if !d.fleet.until(60*time.Second, func() bool {
+		if d.fleet.epochs == 0 {
+			return false
+		}
+		for i := range able {
+			// One that is away or slow is passed over.
+			if x := able[(from+i)%len(able)]; x.counts() {
+				got = x
+				return true
+			}
+		}
+		return false
+	}) {
+		return nil, fmt.Errorf("no process committed an epoch for 60 s; see %s", d.dir)
+	}
+	return got, nil
+}
+
+// counts says that the end of this process would count. The fleet is locked.
+func (x *instance) counts() bool { return x.alive && !x.stopped && !x.ending && x.epochs > 0 }
+
+// died counts a kill. The fleet is not locked.
+func (d *driver) died(x *instance, place string) {
+	d.kills++
+	d.steps[place]++
+	d.fleet.mu.Lock()
+	d.fleet.epochs = 0
+	d.fleet.mu.Unlock()
+	d.note("kill %d: %s at %s", d.kills, x.name, place)
+}
+
+func (d *driver) do(ctx context.Context, a action) error {
+	switch a.kind {
+	case kill:
+		return d.kill(ctx, a.place)
+	case away:
+		return d.away(ctx)
+	case zombie:
+		return d.zombie(ctx)
+	case timers:
+		return d.timers(ctx)
+	default:
+		return d.leave(ctx)
+	}
+}
+
+// kill ends a process at a place.
+func (d *driver) kill(ctx context.Context, place string) error {
+	for try := 0; ; try++ {
+		x, err := d.pick()
+		if err != nil {
+			return err
+		}
+		if place == random {
+			if err := pause(ctx, time.Duration(d.rng.IntN(150))*time.Millisecond); err != nil {
+				return err
+			}
+			d.fleet.mu.Lock()
+			ok := x.counts() && d.fleet.epochs > 0
+			d.fleet.mu.Unlock()
+			if !ok {
+				continue
+			}
+			x.signal(syscall.SIGKILL)
+			d.died(x, random)
+			return nil
+		}
+		if d.dies(x, place, 1+d.rng.IntN(3), 5*time.Second) {
+			return nil
+		}
+		if err := d.fleet.trouble(); err != nil {
+			return err
+		}
+		if try == 5 {
+			return fmt.Errorf("no process came to %s", place)
+		}
+	}
+}
+
+// dies makes a process end at a place, and counts that if it counts.
+func (d *driver) dies(x *instance, place string, nth int, limit time.Duration) bool {
+	x.tell("die %s %d", place, nth)
+	return d.dead(x, place, limit)
+}
+
+func (d *driver) dead(x *instance, place string, limit time.Duration) bool {
+	pid := x.pid
+	if !d.fleet.until(limit, func() bool { return x.pid != pid || x.at == place || !x.alive }) {
+		x.tell("forget")
+		return false
+	}
+	d.fleet.mu.Lock()
+	ok := d.fleet.epochs > 0
+	d.fleet.mu.Unlock()
+	if !ok {
+		d.note("a kill of %s at %s does not count", x.name, place)
+		return false
+	}
+	d.died(x, place)
+	return true
+}
+
+// away ends a process and starts it again when its session is over.
+func (d *driver) away(ctx context.Context) error {
+	x, err := d.pick()
+	if err != nil {
+		return err
+	}
+	d.fleet.mu.Lock()
+	x.hold = true
+	d.fleet.mu.Unlock()
+	x.signal(syscall.SIGKILL)
+	d.died(x, random)
+	time.AfterFunc(session+time.Second+time.Duration(d.rng.IntN(1000))*time.Millisecond, func() {
+		if ctx.Err() == nil {
+			if err := x.start(); err != nil {
+				d.fleet.fail(err)
+			}
+		}
+	})
+	return nil
+}
