@@ -148,6 +148,23 @@ func (p *Port) finish() {
 	p.cur, p.at = source.Batch{}, 0
 }
 
+// close releases what is queued. Release is called without the lock, since it may ask the port.
+func (p *Port) close() {
+	if p.at < len(p.cur.Records) && p.cur.Release != nil {
+		p.cur.Release()
+	}
+	p.cur, p.at = source.Batch{}, 0
+	p.mu.Lock()
+	queue := p.queue
+	p.queue, p.queued = nil, 0
+	p.mu.Unlock()
+	for _, b := range queue {
+		if b.Release != nil {
+			b.Release()
+		}
+	}
+}
+
 // empty says that nothing is queued.
 func (p *Port) empty() bool {
 	if p.at < len(p.cur.Records) {

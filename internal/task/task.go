@@ -132,7 +132,6 @@ type Task struct {
 	carries  []carry
 	touched  bool
 	moved    bool
-	lastTime int64
 	err      error
 	logged   map[string]bool
 	onBad    func(Bad)
@@ -332,17 +331,7 @@ func merge(ins []*eventtime.Input) (int64, bool) {
 func (t *Task) Close() {
 	t.state = Closed
 	for _, p := range t.Ports {
-		if p.at < len(p.cur.Records) && p.cur.Release != nil {
-			p.cur.Release()
-		}
-		p.mu.Lock()
-		for _, b := range p.queue {
-			if b.Release != nil {
-				b.Release()
-			}
-		}
-		p.queue, p.queued = nil, 0
-		p.mu.Unlock()
+		p.close()
 	}
 }
 
