@@ -8,7 +8,6 @@ import (
 	"github.com/millstream-go/millstream/internal/operator"
 	"github.com/millstream-go/millstream/internal/plan"
 	engine "github.com/millstream-go/millstream/internal/runtime"
-	"github.com/millstream-go/millstream/internal/store"
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/sink"
 )
@@ -101,7 +100,7 @@ func (t *Topology) program(app string) *engine.Program {
 		}
 		sub.Changelog = p.Changelog(app)
 		for _, s := range p.Stores {
-			prog.Stores = append(prog.Stores, store.StoreInfo{Name: s.Name, Kind: s.Kind, Key: s.Key, Value: s.Value, Window: s.Window, Subtopology: p.Name})
+			prog.Stores = append(prog.Stores, engine.Store{Name: s.Name, Kind: s.Kind, Key: s.Key, Value: s.Value, Window: s.Window, Subtopology: p.Name})
 		}
 		sub.Compile = func(tk *task.Task, f engine.Facts) {
 			b := &compiler{task: tk, env: env{app, f}, memo: map[*plan.Node]any{}, ops: map[*plan.Node]int32{}}

@@ -28,10 +28,13 @@ import (
 // Program is a topology, compiled as far as it can be without knowing partitions.
 type Program struct {
 	Subtopologies []*Subtopology // upstream ones first
-	Stores        []store.StoreInfo
+	Stores        []Store
 	Sinks         []string
 	Memory        bool // repartitions are within the process, without topics
 }
+
+// Store is a store as the state's manifest knows it.
+type Store = store.StoreInfo
 
 // exchange is the word for it in the state's manifest.
 func (p *Program) exchange() string {
