@@ -248,12 +248,11 @@ func (c *restoreClients) give(cl *kgo.Client) {
 	}
 }
 
-func (c *restoreClients) close(ctx context.Context) {
+// close returns the idle clients, and has those that are still at work closed when they are given back.
+func (c *restoreClients) close() []*kgo.Client {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	idle := c.idle
 	c.idle, c.closed = nil, true
-	c.mu.Unlock()
-	for _, cl := range idle {
-		closeWithin(ctx, cl)
-	}
+	return idle
 }

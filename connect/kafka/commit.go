@@ -40,7 +40,9 @@ func (s *session) Commit(ctx context.Context, at []connect.PositionCommit) error
 	switch {
 	case !s.Transactional(), plant.NoTransaction, !e.produced:
 		// The last transaction's end was confirmed, or Commit would not have been called again: a plain commit cannot overtake it.
+		fault.At("before-end")
 		err = s.commitPlainly(ctx, at)
+		fault.At("after-end")
 	default:
 		err = s.commitTransaction(ctx, e, at)
 	}

@@ -99,6 +99,7 @@ func (s *session) join() error {
 		return errors.New("kafka: the application reads nothing: it needs at least one source")
 	}
 	opts := append(s.commonOptions(),
+		kgo.WithContext(s.groupLife),
 		kgo.ConsumerGroup(s.app.ID),
 		kgo.ConsumeTopics(topics...),
 		kgo.Balancers(assignor{s}),
@@ -184,8 +185,10 @@ func (s *session) callback(kind callKind) func(context.Context, *kgo.Client, map
 			select {
 			case <-c.done:
 			case <-s.ended:
+			case <-s.groupLife.Done():
 			}
 		case <-s.ended:
+		case <-s.groupLife.Done():
 		}
 		if kind == revoked {
 			s.member.remove(parts)

@@ -176,6 +176,7 @@ func (s *session) commonOptions() []kgo.Opt {
 		age = defaultMetadataAge
 	}
 	opts := []kgo.Opt{
+		kgo.WithContext(s.life),
 		kgo.SeedBrokers(c.Brokers...),
 		kgo.ClientID(s.app.ID + "-" + s.app.Instance),
 		kgo.SoftwareNameAndVersion("millstream", "v0"),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -91,7 +92,7 @@ func (s *session) Produce(ctx context.Context, recs []sink.Record) error {
 			}
 			out[i].Headers = hs
 		}
-		if plant.UncheckedProduce && e.fails() {
+		if plant.UncheckedProduce && rand.IntN(2000) == 0 { // a build that does not check needs something to miss
 			promise(&out[i], errPlanted)
 			continue
 		}
@@ -101,12 +102,6 @@ func (s *session) Produce(ctx context.Context, recs []sink.Record) error {
 }
 
 var errPlanted = errors.New("a planted failure")
-
-// fails makes one record in 2000 fail, so that a build which does not check has something to miss.
-func (e *epoch) fails() bool {
-	e.s.planted++
-	return e.s.planted%2000 == 0
-}
 
 func (s *session) writer() *kgo.Client {
 	if plant.NoTransaction {

@@ -37,6 +37,7 @@ var scenarios = map[string]func(*testing.T, env){
 	"one owns all":                         oneOwnsAll,
 	"purge":                                purge,
 	"memory is reused safely":              reuse,
+	"churn":                                churn,
 }
 
 func TestScenarios(t *testing.T) {

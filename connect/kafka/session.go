@@ -37,6 +37,10 @@ type session struct {
 
 	starting sync.Mutex // orders adding to and removing from the reading client; taken before mu
 
+	// The clients live in these contexts, so that one that is held up, by a rebalance or a silent broker, can be ended.
+	life, groupLife context.Context
+	kill, killGroup context.CancelFunc
+
 	mu        sync.Mutex
 	group     *kgo.Client // set by Run
 	topics    map[string]topic
@@ -50,7 +54,6 @@ type session struct {
 
 	epoch     *epoch // the open one; Begin to Commit are called one after the other
 	changelog map[string]bool
-	planted   int // plant.UncheckedProduce
 
 	restoring restoreClients
 }
@@ -62,6 +65,8 @@ func newSession(c Cluster, app connect.App) *session {
 		topics: map[string]topic{}, owned: map[source.Partition]bool{}, reading: map[source.Partition]*cursor{}, committed: map[source.Partition]source.Position{},
 		changelog: map[string]bool{},
 	}
+	s.life, s.kill = context.WithCancel(context.Background())
+	s.groupLife, s.killGroup = context.WithCancel(s.life)
 	s.member.held = map[source.Partition]bool{}
 	s.restoring.open = func() (*kgo.Client, error) {
 		return kgo.NewClient(append(s.commonOptions(), s.cluster.ClientOptions...)...)
@@ -114,6 +119,7 @@ func (s *session) Leave(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
+	defer s.closeGroup()
 	var err error
 	if s.app.Static {
 		// A client with an instance id never leaves by itself.
@@ -134,7 +140,6 @@ func (s *session) Leave(ctx context.Context) error {
 		err = group.LeaveGroupContext(ctx)
 	}
 	s.member.lose()
-	s.closeGroup(ctx)
 	if err != nil && !errors.Is(err, kerr.UnknownMemberID) {
 		return fmt.Errorf("kafka: leave group %q (its partitions stay with this instance for up to %v): %w", s.app.ID, s.app.SessionTimeout, err)
 	}
@@ -165,38 +170,52 @@ func (s *session) Close(ctx context.Context) {
 		}
 	}
 	s.member.lose()
-	s.closeGroup(ctx)
-	for _, cl := range []*kgo.Client{s.producer, s.outside, s.data} {
+	s.closeGroup()
+	var wg sync.WaitGroup
+	for _, cl := range append(s.restoring.close(), s.producer, s.outside, s.data) {
 		if cl != nil {
-			closeWithin(ctx, cl)
+			wg.Go(cl.CloseAllowingRebalance)
 		}
 	}
-	s.restoring.close(ctx)
+	waitOr(ctx, &wg, s.kill)
 }
 
 var errClosed = errors.New("kafka: the session was closed")
 
-func (s *session) closeGroup(ctx context.Context) {
+// closeGroup ends the membership. A static one has nothing to say at its end; another leaves, if that does not take long.
+func (s *session) closeGroup() {
 	s.mu.Lock()
 	group := s.group
 	s.group = nil
 	s.mu.Unlock()
-	if group != nil {
-		closeWithin(ctx, group)
+	if group == nil {
+		return
 	}
+	if s.app.Static {
+		s.killGroup()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	var wg sync.WaitGroup
+	wg.Go(group.CloseAllowingRebalance)
+	waitOr(ctx, &wg, s.killGroup)
 }
 
-// closeWithin closes a client, and goes on without it if that takes too long: a client may be held up by a rebalance, or
-// by a broker that does not answer. What it still does then, it does alone.
-func closeWithin(ctx context.Context, cl *kgo.Client) {
+// waitOr waits for clients to close until ctx ends, then ends them.
+func waitOr(ctx context.Context, wg *sync.WaitGroup, kill context.CancelFunc) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		cl.CloseAllowingRebalance()
+		wg.Wait()
 	}()
 	select {
 	case <-done:
 	case <-ctx.Done():
+	}
+	kill()
+	select {
+	case <-done:
+	case <-time.After(closeTimeout): // a defect of the client, or of a Handler that never returns
 	}
 }
 
