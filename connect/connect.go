@@ -184,6 +184,8 @@ var (
 	// ErrFenced: another instance has taken over the partitions or the identity. The engine drops what it did since
 	// the last commit and joins again.
 	ErrFenced = errors.New("fenced by another instance")
+	// ErrStop: a person has to mend something first; trying again is of no use.
+	ErrStop = errors.New("cannot go on")
 	// ErrRetry: the epoch failed for a passing reason and must be done again from the last commit.
 	ErrRetry = errors.New("epoch must be repeated")
 )

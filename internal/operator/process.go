@@ -1,7 +1,6 @@
 package operator
 
 import (
-	"fmt"
 	"math"
 
 	"github.com/millstream-go/millstream/internal/task"
@@ -140,7 +139,7 @@ func (o *Process[K, V, A]) fire(c *task.Ctx, clock byte, before int64) {
 		key := []byte(t.key)
 		k, err := o.keys.Decode(key)
 		if err != nil {
-			c.Task.Fail(fmt.Errorf("store %s: decode a timer's key: %w", o.name, err))
+			c.Task.Fail(&task.StateError{Store: o.name, Doing: "decode a timer's key", Err: err})
 			break
 		}
 		c.Op, c.Time, c.Key, c.Headers = o.Op, t.at, key, nil

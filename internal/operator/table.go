@@ -146,7 +146,7 @@ func (s *backing[K, A]) appendKey(b []byte, k K, start int64) ([]byte, error) {
 	user := len(b)
 	b, err := s.keys.Append(b, k)
 	if err != nil {
-		return b, fmt.Errorf("store %s: encode key: %w", s.name, err)
+		return b, &task.StateError{Store: s.name, Doing: "encode key", Err: err}
 	}
 	binary.BigEndian.PutUint16(b[at+5:], task.Group(b[user:], s.groups))
 	return b, nil
@@ -166,7 +166,7 @@ func (s *backing[K, A]) appendValue(b []byte, e *entry[K, A]) ([]byte, error) {
 	b = binary.AppendVarint(b, e.time)
 	b, err := s.vals.Append(b, e.val)
 	if err != nil {
-		return b, fmt.Errorf("store %s: encode state: %w", s.name, err)
+		return b, &task.StateError{Store: s.name, Doing: "encode state", Err: err}
 	}
 	return b, nil
 }
@@ -174,15 +174,15 @@ func (s *backing[K, A]) appendValue(b []byte, e *entry[K, A]) ([]byte, error) {
 func (s *backing[K, A]) decodeValue(b []byte, e *entry[K, A]) (err error) {
 	rev, n := binary.Uvarint(b)
 	if n <= 0 {
-		return fmt.Errorf("store %s: entry is damaged", s.name)
+		return &task.StateError{Store: s.name, Doing: "read entry", Err: errDamaged}
 	}
 	b = b[n:]
 	t, n := binary.Varint(b)
 	if n <= 0 {
-		return fmt.Errorf("store %s: entry is damaged", s.name)
+		return &task.StateError{Store: s.name, Doing: "read entry", Err: errDamaged}
 	}
 	if e.val, err = s.vals.Decode(b[n:]); err != nil {
-		return fmt.Errorf("store %s: decode state: %w", s.name, err)
+		return &task.StateError{Store: s.name, Doing: "decode state", Err: err}
 	}
 	e.revision, e.time, e.live, e.logged = rev, t, true, true
 	return nil
@@ -288,7 +288,10 @@ func (s *backing[K, A]) evict(t *table[K, A], n int, applied uint64) (evicted in
 	return evicted
 }
 
-var errStop = errors.New("stop")
+var (
+	errStop    = errors.New("stop")
+	errDamaged = errors.New("it is damaged")
+)
 
 // bounds are the first key of a key group's entries, or of one window of it, and the first key after them.
 func (s *backing[K, A]) bounds(group uint16, start *int64) (lo, hi []byte) {
@@ -319,7 +322,7 @@ func (s *backing[K, A]) load(t *table[K, A], start *int64) error {
 		err := s.task.View.Scan(lo, hi, func(key, value []byte) error {
 			k, err := s.keys.Decode(s.userKey(key))
 			if err != nil {
-				return fmt.Errorf("store %s: decode key: %w", s.name, err)
+				return &task.StateError{Store: s.name, Doing: "decode key", Err: err}
 			}
 			if t.lookup(k) != nil {
 				return nil

@@ -2,7 +2,6 @@ package operator
 
 import (
 	"container/heap"
-	"fmt"
 	"math"
 
 	"github.com/millstream-go/millstream/internal/task"
@@ -142,7 +141,7 @@ func (s *timers) restore() error {
 		err := s.task.View.Scan(lo, hi, func(key, _ []byte) error {
 			key = key[task.PrefixLen:]
 			if len(key) < 9 || key[0] > wallTimer {
-				return fmt.Errorf("store %s: timer is damaged", s.store)
+				return &task.StateError{Store: s.store, Doing: "read timer", Err: errDamaged}
 			}
 			t := timer{clock: key[0], at: task.Time(key[1:]), key: string(key[9:])}
 			s.known[t] = &timerState{live: true, logged: true, heaped: true}

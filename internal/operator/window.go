@@ -238,7 +238,7 @@ func (o *Windowed[K, V, A]) sorted(p *pane[K, A]) (list []keyed[K, A], err error
 		}
 	})
 	if err != nil {
-		return nil, fmt.Errorf("store %s: encode key: %w", o.name, err)
+		return nil, &task.StateError{Store: o.name, Doing: "encode key", Err: err}
 	}
 	slices.SortFunc(list, func(a, b keyed[K, A]) int { return bytes.Compare(a.key, b.key) })
 	return list, nil
@@ -268,7 +268,7 @@ func (o *Windowed[K, V, A]) commit(c *task.Ctx, p *pane[K, A]) {
 		key, err := o.keys.Append(o.buf[:0], e.key)
 		o.buf = key
 		if err != nil {
-			c.Task.Fail(fmt.Errorf("store %s: encode key: %w", o.name, err))
+			c.Task.Fail(&task.StateError{Store: o.name, Doing: "encode key", Err: err})
 			return
 		}
 		c.Op = o.Op

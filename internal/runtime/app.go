@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/millstream-go/millstream/connect"
+	"github.com/millstream-go/millstream/internal/checkpoint"
 	"github.com/millstream-go/millstream/internal/store"
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/onerror"
@@ -96,11 +97,12 @@ func (a *App) sessions(ctx context.Context, st *store.Store) error {
 			if err == nil {
 				return nil
 			}
-		} else if try == 0 && epoch == 1 {
-			return err // nothing ever ran: tell, rather than try for ever
 		}
 		if ctx.Err() != nil {
 			return nil
+		}
+		if epoch == 1 {
+			return err // nothing ever ran: tell, rather than try for ever
 		}
 		if final(err) {
 			return err
@@ -127,13 +129,17 @@ func (a *App) sessions(ctx context.Context, st *store.Store) error {
 func final(err error) bool {
 	var bad *task.RecordError
 	var panicked *task.PanicError
-	return errors.As(err, &bad) || errors.As(err, &panicked) || errors.Is(err, ErrGrown) || errors.Is(err, store.ErrIO) || errors.Is(err, errLeft) || errors.Is(err, errStore)
+	var state *task.StateError
+	if errors.As(err, &bad) || errors.As(err, &panicked) || errors.As(err, &state) {
+		return true
+	}
+	for _, e := range []error{ErrGrown, store.ErrIO, checkpoint.ErrStateBehind, connect.ErrStop} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
-
-var (
-	errLeft  = errors.New("left the group")
-	errStore = errors.New("state store has failed")
-)
 
 func (a *App) app(instance, owner string) connect.App {
 	return a.prog.Topics(connect.App{ID: a.cfg.AppID, Instance: instance, Incarnation: owner, Static: a.cfg.Static, Guarantee: a.cfg.Guarantee,

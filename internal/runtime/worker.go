@@ -82,6 +82,14 @@ func (w *worker) step(ctx context.Context) (worked bool) {
 	now := w.e.now()
 	changed := 0
 	for _, t := range w.tasks {
+		changed += t.Changed()
+	}
+	if int64(changed) > 2*w.e.dirtyLimit() { // the last epoch is not committed yet, and this one holds its share
+		w.e.hurry()
+		return false
+	}
+	changed = 0
+	for _, t := range w.tasks {
 		if w.e.out.full() {
 			return worked
 		}

@@ -148,6 +148,11 @@ func (p *Port) finish() {
 	p.cur, p.at = source.Batch{}, 0
 }
 
+// mayIdle says that silence would make the port idle: nothing is queued, and nothing was left to read when last asked.
+func (p *Port) mayIdle() bool {
+	return p.Spec.IdleAfter > 0 && !p.Input.Idle && !p.Spec.Repartition && p.caughtUp && p.empty()
+}
+
 // close releases what is queued. Release is called without the lock, since it may ask the port.
 func (p *Port) close() {
 	if p.at < len(p.cur.Records) && p.cur.Release != nil {

@@ -161,6 +161,19 @@ func (e *RecordError) Error() string {
 }
 func (e *RecordError) Unwrap() error { return e.Err }
 
+// StateError is state that cannot be encoded or decoded. It stops the application: the record that caused it has
+// changed the state already, or the state is needed to go on.
+type StateError struct {
+	Store string
+	Doing string // "encode key", "decode state"
+	Err   error
+}
+
+func (e *StateError) Error() string {
+	return "store " + e.Store + ": " + e.Doing + ": " + e.Err.Error()
+}
+func (e *StateError) Unwrap() error { return e.Err }
+
 // PanicError is a panic of a user's function.
 type PanicError struct {
 	Value any
@@ -535,7 +548,7 @@ func (t *Task) recoverTimer() {
 // idle marks ports that have been silent for long. A port with a queue is not idle, however slow the task.
 func (t *Task) idle() {
 	for _, p := range t.Ports {
-		if p.Spec.IdleAfter <= 0 || p.Input.Idle || p.Spec.Repartition || !p.caughtUp || !p.empty() {
+		if !p.mayIdle() {
 			continue
 		}
 		if p.lastRead == 0 {
@@ -553,7 +566,7 @@ func (t *Task) idle() {
 func (t *Task) IdleDue() int64 {
 	due := int64(math.MaxInt64)
 	for _, p := range t.Ports {
-		if p.Spec.IdleAfter > 0 && !p.Input.Idle && !p.Spec.Repartition && p.lastRead > 0 {
+		if p.mayIdle() && p.lastRead > 0 {
 			due = min(due, p.lastRead+p.Spec.IdleAfter)
 		}
 	}
