@@ -183,6 +183,19 @@ func (c *Committer) Started(part source.Partition, at source.Position) {
 	c.committed[part] = at
 }
 
+// Committed returns the positions of these streams that were committed last.
+func (c *Committer) Committed(streams map[string]bool) map[source.Partition]source.Position {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := map[source.Partition]source.Position{}
+	for part, at := range c.committed {
+		if streams[part.Stream] {
+			m[part] = at
+		}
+	}
+	return m
+}
+
 // Released forgets a partition that goes to another instance.
 func (c *Committer) Released(part source.Partition) {
 	c.mu.Lock()

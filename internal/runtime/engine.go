@@ -49,6 +49,7 @@ type engine struct {
 	specs    map[*Subtopology]*task.Spec
 	flight   chan error // of the commit that runs; nil if none does
 	landing  landing
+	purged   int64 // ms since the epoch
 	epoch    uint64
 }
 
@@ -242,6 +243,7 @@ func (e *engine) landed(run context.Context, err error) error {
 		return err
 	}
 	e.epochs.Add(1)
+	e.purge(run)
 	for p, at := range l.limits {
 		if w := p.worker.Load(); w != nil {
 			w.do(run, func() { p.Limit(at) })
@@ -259,6 +261,32 @@ func (e *engine) landed(run context.Context, err error) error {
 		}
 	}
 	return nil
+}
+
+// purgeEvery is how often what was read from repartition topics is deleted there.
+const purgeEvery = 30 * time.Second
+
+// purge deletes from the repartition topics what has been processed for good. Their retention never does.
+func (e *engine) purge(run context.Context) {
+	if e.now()-e.purged < purgeEvery.Milliseconds() || e.prog.Memory {
+		return
+	}
+	e.purged = e.now()
+	topics := map[string]bool{}
+	for _, sub := range e.prog.Subtopologies {
+		for _, w := range sub.Writes {
+			topics[w.Name] = true
+		}
+	}
+	below := e.committer.Committed(topics)
+	if len(below) == 0 {
+		return
+	}
+	e.background.Go(func() {
+		if err := e.session.Purge(run, below); err != nil && run.Err() == nil {
+			e.log.Warn("purge repartition topics; tried again later", "err", err)
+		}
+	})
 }
 
 // settle ends and commits the open epoch, whatever is in flight.
