@@ -173,11 +173,11 @@ func TestTLS(t *testing.T) {
 	require.NoError(t, open(Cluster{TLS: &tls.Config{InsecureSkipVerify: true}, AllowInsecureTLS: true}))
 	assert.ErrorContains(t, open(Cluster{TLS: &tls.Config{}}), "signed by an unknown authority: put the authority's certificate into TLS.RootCAs")
 	assert.ErrorContains(t, open(Cluster{TLS: &tls.Config{RootCAs: authority, ServerName: "other"}}), "have a certificate for another name")
-	assert.Error(t, open(Cluster{}), "no TLS where TLS is spoken")
+	assert.ErrorContains(t, open(Cluster{}), "the listener probably wants TLS or SASL, and the configuration has no TLS and no SASL")
 
 	plain := fakeEnv(t)
 	v = plain
-	assert.Error(t, open(Cluster{TLS: trusted}), "TLS where none is spoken")
+	assert.ErrorContains(t, open(Cluster{TLS: trusted}), "what lies between (firewall, TLS)", "TLS where none is spoken")
 }
 
 func certificate(t *testing.T) (tls.Certificate, *x509.CertPool) {

@@ -106,6 +106,9 @@ func (s *session) open(ctx context.Context) error {
 	if err := s.ping(ping); err != nil {
 		return explainDial(s.cluster, err)
 	}
+	// One fetch per broker can be under way, each with as much as this.
+	share := max(1<<20, min(s.app.FetchBytes/int64(max(1, len(s.data.DiscoveredBrokers()))), 50<<20))
+	s.data.UpdateFetchMaxBytes(int32(share), 1<<20)
 	if s.app.Guarantee == connect.ExactlyOnce {
 		if err := s.checkTransactionVersion(ctx); err != nil {
 			return err

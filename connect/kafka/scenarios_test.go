@@ -38,6 +38,8 @@ var scenarios = map[string]func(*testing.T, env){
 	"purge":                                purge,
 	"memory is reused safely":              reuse,
 	"churn":                                churn,
+	"retention overtakes":                  retention,
+	"an input is recreated":                recreated,
 }
 
 func TestScenarios(t *testing.T) {
@@ -694,4 +696,63 @@ func reuse(t *testing.T, v env) {
 			kept = kept[1:]
 		}
 	}
+}
+
+// The records that come next are deleted while a partition waits.
+func retention(t *testing.T, v env) {
+	ctx := testContext(t)
+	v.topics(t, map[string]int32{"in": 1, "out": 1})
+	v.produce(t, "in", 0, 0, 10)
+	in := v.part("in", 0)
+	begin := func(c Cluster, instance string) (*engine, func() error, *session) {
+		c.Brokers, c.Profile = v.addrs, Latency
+		s, e := openCluster(t, c, v.app(instance)), newEngine()
+		stop := run(t, s, e)
+		e.until(t, "assignment", e.has(in))
+		s.Pause([]source.Partition{in})
+		return e, stop, s
+	}
+	e, stop, s := begin(Cluster{SkipDeleted: true}, "a")
+	_, err := s.Start(ctx, map[source.Partition]*source.Position{in: at(2)})
+	require.NoError(t, err)
+	require.NoError(t, deleteBefore(ctx, v.admin(t), in, 5))
+	s.Resume([]source.Partition{in})
+	e.until(t, "what is left", func() bool { return len(e.records) == 5 })
+	assert.EqualValues(t, 5, e.records[0].Position.Offset())
+	require.NoError(t, stop())
+	require.NoError(t, s.Leave(ctx))
+	s.Close(ctx)
+
+	_, stop, s = begin(Cluster{}, "b")
+	_, err = s.Start(ctx, map[source.Partition]*source.Position{in: at(6)})
+	require.NoError(t, err)
+	require.NoError(t, deleteBefore(ctx, v.admin(t), in, 9))
+	s.Resume([]source.Partition{in})
+	<-s.ended
+	assert.ErrorContains(t, stop(), "the records of "+in.String()+" from offset 6 to 8 were deleted by the broker")
+}
+
+func recreated(t *testing.T, v env) {
+	ctx := testContext(t)
+	v.topics(t, map[string]int32{"in": 1, "out": 1})
+	v.produce(t, "in", 0, 0, 3)
+	in := v.part("in", 0)
+	s, e := v.open(t, v.app("a")), newEngine()
+	stop := run(t, s, e)
+	e.until(t, "assignment", e.has(in))
+	_, err := s.Start(ctx, map[source.Partition]*source.Position{in: nil})
+	require.NoError(t, err)
+	e.until(t, "records", func() bool { return len(e.records) == 3 })
+	_, err = v.admin(t).DeleteTopics(ctx, in.Stream)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		_, err := v.admin(t).CreateTopic(ctx, 1, 1, nil, in.Stream)
+		return err == nil
+	}, 20*time.Second, 100*time.Millisecond)
+	select {
+	case <-s.ended:
+	case <-ctx.Done():
+		require.Fail(t, "not noticed")
+	}
+	assert.ErrorContains(t, stop(), "was deleted or recreated while it was read")
 }
