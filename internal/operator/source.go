@@ -117,8 +117,9 @@ func KeyedSource[K comparable, V any](p *task.Port, s Reader, key codec.Codec[K]
 // interner decodes keys and remembers the last ones by their bytes, so that a key that comes often is not made again
 // for every record. It is a direct-mapped cache: a new key takes the place of an old one.
 type interner[K comparable] struct {
-	codec codec.Codec[K]
-	slots []interned[K]
+	codec  codec.Codec[K]
+	slots  []interned[K] // grows while keys displace each other, since most tasks see few
+	misses int
 }
 
 type interned[K comparable] struct {
@@ -127,16 +128,21 @@ type interned[K comparable] struct {
 	used  bool
 }
 
-const internSlots = 1 << 14
+const (
+	fewestInterned = 1 << 6
+	mostInterned   = 1 << 14
+)
 
 func (n *interner[K]) decode(b []byte) (K, error) {
-	if n.slots == nil {
-		n.slots = make([]interned[K], internSlots)
+	if n.misses >= 2*len(n.slots) && len(n.slots) < mostInterned {
+		n.slots = make([]interned[K], max(4*len(n.slots), fewestInterned))
+		n.misses = 0
 	}
-	s := &n.slots[fnv(b)%internSlots]
+	s := &n.slots[fnv(b)%uint64(len(n.slots))]
 	if s.used && s.bytes == string(b) {
 		return s.key, nil
 	}
+	n.misses++
 	k, err := n.codec.Decode(b)
 	if err != nil {
 		return k, err

@@ -45,7 +45,7 @@ type Carry struct {
 // Buf returns an empty slice with room for a key and a value, which Put then takes.
 func (d *Delta) Buf(room int) []byte {
 	if cap(d.arena)-len(d.arena) < room {
-		d.arena = make([]byte, 0, max(chunk, room))
+		d.arena = make([]byte, 0, max(min(2*cap(d.arena), chunk), firstChunk, room))
 	}
 	return d.arena[len(d.arena):]
 }

@@ -5,7 +5,11 @@ import (
 	"github.com/millstream-go/millstream/source"
 )
 
-const chunk = 64 << 10
+// Chunks begin small, because there may be a thousand tasks, and grow with what a task writes.
+const (
+	firstChunk = 1 << 10
+	chunk      = 64 << 10
+)
 
 // Outbox collects what a task writes, until the worker takes it along after a step. The bytes lie in chunks that are
 // never used twice, so that they can be handed to a client without a copy.
@@ -15,12 +19,15 @@ type Outbox struct {
 	arena   []byte
 	headers []source.Header
 	last    int
+
+	headersMade int
 }
 
 // Header returns a list of n headers to fill in.
 func (o *Outbox) Header(n int) []source.Header {
 	if len(o.headers) < n {
-		o.headers = make([]source.Header, max(256, n))
+		o.headersMade = max(min(2*o.headersMade, 256), 8)
+		o.headers = make([]source.Header, max(o.headersMade, n))
 	}
 	h := o.headers[:n:n]
 	o.headers = o.headers[n:]
@@ -37,7 +44,7 @@ func (o *Outbox) rewind(m mark) { o.Records, o.Bytes = o.Records[:m.records], m.
 // Buf returns an empty slice to append a key and a value to, which Add then takes.
 func (o *Outbox) Buf() []byte {
 	if cap(o.arena)-len(o.arena) < 2*o.last+64 {
-		o.arena = make([]byte, 0, max(chunk, 4*o.last))
+		o.arena = make([]byte, 0, max(min(2*cap(o.arena), chunk), firstChunk, 4*o.last))
 	}
 	return o.arena[len(o.arena):]
 }
