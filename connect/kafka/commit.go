@@ -129,7 +129,7 @@ func (s *session) commitInTransaction(ctx context.Context, at []connect.Position
 		}
 		req.Topics = append(req.Topics, t)
 	}
-	return s.fenced(ctx, at, func(member string, generation int32) error {
+	send := func(member string, generation int32) error {
 		req.MemberID, req.Generation = member, generation
 		resp, err := req.RequestWith(ctx, s.producer)
 		if err != nil {
@@ -143,7 +143,12 @@ func (s *session) commitInTransaction(ctx context.Context, at []connect.Position
 			}
 		}
 		return nil
-	})
+	}
+	if plant.UnfencedOffsets {
+		req.InstanceID = nil
+		return send("", -1)
+	}
+	return s.fenced(ctx, at, send)
 }
 
 // commitPlainly commits positions without a transaction, fenced by member and generation as well.
@@ -209,9 +214,6 @@ func (s *session) fenced(ctx context.Context, at []connect.PositionCommit, send 
 	deadline := time.Now().Add(max(time.Minute, s.app.SessionTimeout))
 	for {
 		member, generation, ok := s.member.current(parts)
-		if plant.UnfencedOffsets {
-			member, generation, ok = "", -1, true
-		}
 		if !ok {
 			return fmt.Errorf("%w: some of %v are not this instance's any more", connect.ErrFenced, parts)
 		}

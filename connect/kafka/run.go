@@ -43,7 +43,10 @@ func (s *session) Run(ctx context.Context, h connect.Handler) error {
 	}
 	defer func() {
 		s.mu.Lock()
-		s.interrupt = nil
+		if s.interrupt != nil {
+			s.interrupt()
+			s.interrupt = nil
+		}
 		s.mu.Unlock()
 		close(s.ended)
 	}()
