@@ -87,7 +87,7 @@ func Restore(ctx context.Context, s connect.Session, st *store.Store, t *task.Ta
 // agrees compares the marker that was restored with the one that the committed position names. In a transaction they
 // are written together; epochs of two processes are not compared.
 func agrees(t *task.Task, m Metadata, guarantee connect.Guarantee) error {
-	if m.Owner == "-" || plant.SkipRestore || plant.LSOAsEnd {
+	if m.Owner == "-" || plant.SkipRestore || plant.LSOAsEnd || plant.OffsetsFirst {
 		return nil
 	}
 	have := t.Marker
