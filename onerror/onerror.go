@@ -29,5 +29,6 @@ var Skip = Policy{Action: ActionSkip}
 var Fail = Policy{Action: ActionFail}
 
 // DeadLetter writes the record as it was read (key, value and headers) to topic, in the same commit as its position.
-// The headers millstream-error, -operator, -topic, -partition, -offset and -time say why and whence.
+// The headers millstream-error, -operator, -topic, -partition, -offset and -time say why and whence. A result of a window
+// or a timer, behind which there is no record, has its key and no value.
 func DeadLetter(topic string) Policy { return Policy{Action: ActionDeadLetter, Topic: topic} }

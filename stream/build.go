@@ -3,12 +3,14 @@ package stream
 import (
 	"errors"
 	"path/filepath"
+	"slices"
 
 	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/internal/operator"
 	"github.com/millstream-go/millstream/internal/plan"
 	engine "github.com/millstream-go/millstream/internal/runtime"
 	"github.com/millstream-go/millstream/internal/task"
+	"github.com/millstream-go/millstream/onerror"
 	"github.com/millstream-go/millstream/sink"
 )
 
@@ -118,17 +120,33 @@ func (t *Topology) program(app string) *engine.Program {
 }
 
 func input(app string, n *plan.Node) engine.Input {
-	in := engine.Input{Port: task.PortSpec{Name: n.Topic(app), Repartition: n.Kind == plan.Repartition, MaxAhead: -1}, Opened: n.Site}
+	in := engine.Input{Port: task.PortSpec{Name: n.Topic(app), Repartition: n.Kind == plan.Repartition, OnError: onError(n), MaxAhead: -1}, Opened: n.Site}
 	if n.Kind == plan.Source {
 		s := n.Input.Spec
 		in.Start = connect.SourceSpec{Name: s.Name, Start: s.Start}
-		in.Port.OnError = s.OnError
 		in.Port.MaxAhead = s.MaxAhead.Milliseconds()
 	}
 	if et := n.Input.EventTime; et != nil {
 		in.Port.Bound, in.Port.IdleAfter = et.Bound, et.Idle
 	}
 	return in
+}
+
+// onError is the policy for what a subtopology reads there. A record behind a repartition has the policy of the source
+// that it comes from; where several do, the strictest: fail, then dead letter, then skip.
+func onError(n *plan.Node) (p onerror.Policy) {
+	if n.Kind == plan.Source {
+		return n.Input.Spec.OnError
+	}
+	strict := []onerror.Action{onerror.ActionSkip, onerror.ActionDeadLetter, onerror.ActionFail}
+	for _, in := range n.Inputs {
+		for _, s := range plan.Sources(in) {
+			if q := onError(s); slices.Index(strict, q.Action) > slices.Index(strict, p.Action) {
+				p = q
+			}
+		}
+	}
+	return p
 }
 
 // env is what the compiler knows of topics.

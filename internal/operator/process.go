@@ -148,14 +148,17 @@ func (o *Process[K, V, A]) fire(c *task.Ctx, clock byte, before int64) {
 		}
 		o.c, o.key, o.bytes, o.e = c, k, key, nil
 		if o.OnTimer != nil {
+			m := c.Begin()
 			o.OnTimer(o, t.at, clock == wallTimer)
+			c.End(m)
 		}
 	}
 	c.Time, c.Key, c.Headers = t0, k0, h0
 }
 
 // Restore implements task.Stateful.
-func (o *Process[K, V, A]) Restore(*task.Marker) error {
+func (o *Process[K, V, A]) Restore(m *task.Marker) error {
+	o.clock.Resume(m, o.id)
 	held, err := o.holds()
 	if err != nil {
 		return err
@@ -176,6 +179,11 @@ func (o *Process[K, V, A]) Applied(epoch uint64) {
 	if over := o.size(o.table) - int(o.task.Spec.MaxHeld.Load()); over > 0 {
 		o.evict(o.table, over/o.entrySize()+1, epoch)
 	}
+}
+
+// ClosedThrough implements task.Closer: the watermark up to which timers have fired.
+func (o *Process[K, V, A]) ClosedThrough() task.MarkerClosed {
+	return task.MarkerClosed{Store: o.id, Through: o.clock.W}
 }
 
 // Changed implements task.Stateful.

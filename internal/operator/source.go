@@ -52,18 +52,19 @@ func Source[V any](p *task.Port, s Reader, value codec.Codec[V], at func(V) int6
 	var peeked *source.Record // decoded by Peek already
 	var head V
 	p.Run = func(c *task.Ctx, r *source.Record) {
+		ready := peeked == r
+		peeked = nil // whatever becomes of r: the next record may lie in the same place
 		if !s.check(c, r) {
 			return
 		}
 		v := head
-		if peeked != r {
+		if !ready {
 			var err error
 			if v, err = value.Decode(r.Value); err != nil {
 				c.Reject(fmt.Errorf("decode value with codec %s: %w", value.Name(), err), nil)
 				return
 			}
 		}
-		peeked = nil
 		t := c.Time
 		next(c, v)
 		if !s.EventTime {

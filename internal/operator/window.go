@@ -116,7 +116,8 @@ func (o *Windowed[K, V, A]) Process(c *task.Ctx, k K, v V) {
 			return
 		}
 		if !e.live {
-			e.time = math.MinInt64
+			var zero A
+			e.val, e.time = zero, math.MinInt64 // an update that panicked may have left something
 		}
 		o.Update(&e.val, v, !e.live)
 		e.live = true
@@ -197,7 +198,9 @@ func (o *Windowed[K, V, A]) close(c *task.Ctx, p *pane[K, A]) error {
 		for _, x := range sorted {
 			span.Revision = x.e.revision
 			c.Op, c.Time, c.Key, c.Headers = o.Op, span.To-1, x.key, nil
+			m := c.Begin()
 			o.OnClose(c, x.e.key, span, x.e.val)
+			c.End(m)
 		}
 		c.Time, c.Key, c.Headers = t, k, h
 	}
@@ -274,7 +277,9 @@ func (o *Windowed[K, V, A]) commit(c *task.Ctx, p *pane[K, A]) {
 		c.Op = o.Op
 		t, k, h := c.Time, c.Key, c.Headers
 		c.Time, c.Key, c.Headers = e.time, key, nil
+		m := c.Begin()
 		o.OnCommit(c, e.key, window.Span{From: p.start, To: p.start + o.Window.Size, Revision: e.revision}, e.val)
+		c.End(m)
 		c.Time, c.Key, c.Headers = t, k, h
 	}
 }

@@ -33,3 +33,18 @@ func (c *Ctx) Reject(err error, policy *onerror.Policy) {
 		c.rejected, c.policy = err, policy
 	}
 }
+
+// Mark is a place in a task's outputs.
+type Mark struct{ out, cross mark }
+
+// Begin begins what a window or a timer emits on its own account. There is no record behind it, so the task does not
+// see to its end; End does.
+func (c *Ctx) Begin() Mark { return Mark{c.Task.Out.mark(), c.Task.Cross.mark()} }
+
+// End ends it: if it was rejected, its outputs are taken back, and the policy applied. With onerror.Fail, and after a
+// panic, the task ends.
+func (c *Ctx) End(m Mark) {
+	if c.rejected != nil {
+		c.Task.giveUpResult(m)
+	}
+}

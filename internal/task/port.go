@@ -198,8 +198,13 @@ func (p *Port) QueueEnd() (end source.Position, ok bool) {
 func (p *Port) Limit(at source.Position) { p.limited, p.limit = true, at }
 
 // headTime is the event time of the record at the head.
-func (p *Port) headTime(c *Ctx, r *source.Record) int64 {
+func (p *Port) headTime(c *Ctx, r *source.Record) (at int64) {
 	if p.Peek != nil {
+		defer func() {
+			if recover() != nil {
+				at = r.Time // the same happens when the record is run, and it is given up on then
+			}
+		}()
 		return p.Peek(c, r)
 	}
 	if t, ok := carriedTime(r); ok {

@@ -74,7 +74,7 @@ type Flusher interface {
 	Flush(c *Ctx)
 }
 
-// Closer is a stateful operator that closes windows.
+// Closer is a stateful operator that closes windows or fires timers.
 type Closer interface {
 	ClosedThrough() MarkerClosed
 }
@@ -96,6 +96,19 @@ type Clock struct {
 	W      int64
 	inputs []*eventtime.Input
 	due    int64
+}
+
+// Resume raises the watermark to the one that the store was left at. It can be higher than the inputs' smallest: an input
+// that was idle, and came back, does not take the watermark back with it.
+func (k *Clock) Resume(m *Marker, store uint32) {
+	if m == nil {
+		return
+	}
+	for _, c := range m.Closed {
+		if c.Store == store {
+			k.W = max(k.W, c.Through)
+		}
+	}
 }
 
 // Need says that an operator has something to do at the watermark w.
@@ -531,18 +544,32 @@ func (t *Task) rearm() {
 // recoverTimer ends the task after a panic in a user's function that ran for a window or a timer: there is no record
 // that could be given up instead.
 func (t *Task) recoverTimer() {
-	v := recover()
-	if v == nil && t.ctx.rejected == nil {
+	if v := recover(); v != nil {
+		t.ctx.rejected = &PanicError{Value: v, Stack: debug.Stack()}
+		t.failResult()
+	}
+}
+
+func (t *Task) failResult() {
+	b := t.bad(source.Partition{}, source.Position{}, onerror.Fail)
+	t.ctx.rejected, t.ctx.policy = nil, nil
+	t.Fail(fmt.Errorf("operator %s (declared at %s), task %s, while a window closed or a timer fired: %w", b.Operator, b.Site, b.Task, b.Err))
+}
+
+// giveUpResult applies the policy to what a window or a timer has emitted. A dead letter has its key and its time, and
+// no value: there is no record that was read.
+func (t *Task) giveUpResult(m Mark) {
+	t.Out.rewind(m.out)
+	t.Cross.rewind(m.cross)
+	policy := t.Ports[0].Spec.OnError
+	if t.ctx.policy != nil {
+		policy = *t.ctx.policy
+	}
+	if policy.Action == onerror.ActionFail {
+		t.failResult()
 		return
 	}
-	if v != nil {
-		t.ctx.rejected = &PanicError{Value: v, Stack: debug.Stack()}
-	}
-	if t.ctx.policy == nil || t.ctx.policy.Action == onerror.ActionFail || v != nil {
-		b := t.bad(source.Partition{}, source.Position{}, onerror.Fail)
-		t.err = fmt.Errorf("operator %s (declared at %s), task %s, while a window closed or a timer fired: %w", b.Operator, b.Site, b.Task, b.Err)
-	}
-	t.ctx.rejected, t.ctx.policy = nil, nil
+	t.drop(policy, &source.Record{Key: t.ctx.Key, Time: t.ctx.Time}, t.bad(source.Partition{}, source.Position{}, policy))
 }
 
 // idle marks ports that have been silent for long. A port with a queue is not idle, however slow the task.
@@ -596,11 +623,18 @@ func (t *Task) giveUp(p *Port, r *source.Record, m mark) {
 		policy = *t.ctx.policy
 	}
 	b := t.bad(p.Part, r.Position, policy)
+	if policy.Action == onerror.ActionFail {
+		t.err = &RecordError{b}
+	}
+	t.drop(policy, r, b)
+}
+
+// drop counts and reports what was given up on, and writes the dead letter.
+func (t *Task) drop(policy onerror.Policy, r *source.Record, b Bad) {
 	t.ctx.rejected, t.ctx.policy = nil, nil
 	op := &t.Operators[t.ctx.Op]
 	switch policy.Action {
 	case onerror.ActionFail:
-		t.err = &RecordError{b}
 	case onerror.ActionDeadLetter:
 		op.DeadLettered++
 		t.deadLetter(policy.Topic, r, b)
@@ -619,17 +653,23 @@ func (t *Task) bad(part source.Partition, pos source.Position, policy onerror.Po
 }
 
 func (t *Task) deadLetter(topic string, r *source.Record, b Bad) {
-	h := make([]source.Header, 0, len(r.Headers)+6)
-	for _, x := range r.Headers {
+	headers, at := r.Headers, r.Time
+	if ms, ok := carriedTime(r); ok {
+		headers, at = headers[1:], ms
+	}
+	h := make([]source.Header, 0, len(headers)+6)
+	for _, x := range headers {
 		h = append(h, source.Header{Key: x.Key, Value: append([]byte(nil), x.Value...)})
 	}
 	add := func(k, v string) { h = append(h, source.Header{Key: "millstream-" + k, Value: []byte(v)}) }
 	add("error", b.Err.Error())
 	add("operator", b.Operator)
-	add("topic", b.Partition.Stream)
-	add("partition", strconv.Itoa(int(b.Partition.Index)))
-	add("offset", b.Position.String())
-	add("time", strconv.FormatInt(r.Time, 10))
+	if b.Partition.Stream != "" {
+		add("topic", b.Partition.Stream)
+		add("partition", strconv.Itoa(int(b.Partition.Index)))
+		add("offset", b.Position.String())
+	}
+	add("time", strconv.FormatInt(at, 10))
 	buf, keyLen := t.Out.Buf(), -1
 	if r.Key != nil {
 		buf = append(buf, r.Key...)
@@ -639,8 +679,13 @@ func (t *Task) deadLetter(topic string, r *source.Record, b Bad) {
 }
 
 // Cut ends the task's part of an epoch: it hands over what has changed and where the inputs stand.
-func (t *Task) Cut(epoch uint64) (*Delta, error) {
-	d := &Delta{Task: t, Epoch: epoch, Touched: t.touched || t.moved, Positions: map[source.Partition]source.Position{}}
+func (t *Task) Cut(epoch uint64) (d *Delta, err error) {
+	defer func() {
+		if v := recover(); v != nil { // a codec of the user's
+			d, err = nil, fmt.Errorf("task %s: hand over state: %w", t.ID(), &PanicError{Value: v, Stack: debug.Stack()})
+		}
+	}()
+	d = &Delta{Task: t, Epoch: epoch, Touched: t.touched || t.moved, Positions: map[source.Partition]source.Position{}}
 	t.flush()
 	if t.err != nil {
 		return nil, t.err
