@@ -19,8 +19,8 @@
 //
 // # Time
 //
-// There are two clocks. The wall clock begins at Start, and moves forward only: AdvanceWall moves it, and so does a
-// record that is piped in with a later time, as if it were written at that moment. What the wall clock does (timers,
+// There are two clocks. The wall clock begins at Start, or with the first record, and moves forward only: AdvanceWall
+// moves it, and so does a record that is piped in with a later time, as if it were written at that moment. What the wall clock does (timers,
 // idle partitions) is done before the record is read. Event time is what records make it: it moves when they are read,
 // by the topology's own rules. Advance moves it without a record.
 //
@@ -71,11 +71,13 @@ type Driver struct {
 	log  *broker
 	disk store.Options // whose file system outlives the process
 	now  int64
-	turn map[string]int32 // partition of the next record without a key, by topic
-	read map[string]int   // records drained, by topic
-	bad  []Bad
-	seen map[string]bool // bad records that were reported
-	err  error           // why the application has stopped
+	// timed: the wall clock has been set.
+	timed bool
+	turn  map[string]int32 // partition of the next record without a key, by topic
+	read  map[string]int   // records drained, by topic
+	bad   []Bad
+	seen  map[string]bool // bad records that were reported
+	err   error           // why the application has stopped
 
 	// Of the process: lost in a crash.
 	store     *store.Store
@@ -100,11 +102,11 @@ type slot struct {
 func New(t TB, topo *stream.Topology, opts ...Option) *Driver {
 	t.Helper()
 	o := options{app: "test", keyGroups: 8, partitions: 1, topics: map[string]int32{}, limits: map[string]connect.Limits{}, cache: 64 << 20, batch: 1,
-		start: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)}
+		start: firstDay()}
 	for _, f := range opts {
 		f(&o)
 	}
-	d := &Driver{t: t, o: o, ctx: context.Background(), now: o.start.UnixMilli(), turn: map[string]int32{}, read: map[string]int{}, seen: map[string]bool{}}
+	d := &Driver{t: t, o: o, ctx: context.Background(), now: o.start.UnixMilli(), timed: !o.start.Equal(firstDay()), turn: map[string]int32{}, read: map[string]int{}, seen: map[string]bool{}}
 	var err error
 	if d.prog, d.ends, err = topo.Program(o.app); err != nil {
 		t.Fatalf("streamtest: the topology has mistakes:\n%v", err)
@@ -119,6 +121,9 @@ func New(t TB, topo *stream.Topology, opts ...Option) *Driver {
 	t.Cleanup(d.close)
 	return d
 }
+
+// firstDay is where the wall clock begins.
+func firstDay() time.Time { return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC) }
 
 // newDisk is an empty disk.
 func (d *Driver) newDisk() store.Options {

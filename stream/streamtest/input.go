@@ -65,7 +65,7 @@ func (d *Driver) PipeKeyed[K comparable, V any](topic string, key K, at time.Tim
 }
 
 // PipeTo writes a record to a source topic as it is, to the partition that it names, and processes all that it causes.
-// It does not move the wall clock.
+// It moves the wall clock only if it is the first input, and there is no Start.
 func (d *Driver) PipeTo(topic string, r Record) {
 	d.t.Helper()
 	switch n := d.log.count(topic); {
@@ -76,6 +76,9 @@ func (d *Driver) PipeTo(topic string, r Record) {
 		return
 	}
 	d.input(func() {
+		if !d.timed {
+			d.clock(r.Time)
+		}
 		d.write(topic, sink.Record{Stream: topic, Partition: r.Partition, Key: slices.Clone(r.Key), Value: slices.Clone(r.Value),
 			Headers: slices.Clone(r.Headers), Time: r.Time.UnixMilli()})
 	})
@@ -108,6 +111,7 @@ func (d *Driver) Now() time.Time { return d.wall() }
 // clock moves the wall clock, if it is earlier.
 func (d *Driver) clock(to time.Time) {
 	d.t.Helper()
+	d.timed = true
 	if ms := to.UnixMilli(); ms > d.now {
 		d.now = ms
 		d.settle(false)

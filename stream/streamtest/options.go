@@ -49,7 +49,7 @@ func Topic(name string, partitions int) Option {
 // Limits sets what a topic accepts. By default it accepts everything.
 func Limits(topic string, l connect.Limits) Option { return func(o *options) { o.limits[topic] = l } }
 
-// Start sets the time at which the wall clock begins. The default is the beginning of the year 2000, UTC.
+// Start sets the time at which the wall clock begins. Without it, it is the time of the first record.
 func Start(at time.Time) Option { return func(o *options) { o.start = at } }
 
 // CacheSize sets how many bytes of state each task keeps in memory from one epoch to the next; 0 keeps nothing, so that

@@ -66,6 +66,9 @@ func (d *Driver) Records(topic string) []Record {
 	return list
 }
 
+// Topics are the names of all topics: those that the topology reads and writes, and the application's own.
+func (d *Driver) Topics() []string { return d.log.names() }
+
 // Counts is what has become of the records at an operator.
 type Counts struct {
 	Records      uint64 // that a source has read, or a sink written
