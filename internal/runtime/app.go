@@ -87,8 +87,7 @@ func (a *App) sessions(ctx context.Context, st *store.Store) error {
 		if err == nil {
 			e := &engine{cfg: &a.cfg, prog: a.prog, session: session, store: st, owner: owner, log: a.cfg.Logger, bad: bad, epoch: epoch,
 				now: func() int64 { return time.Now().UnixMilli() }}
-			a.engine.Store(e)
-			err = runEngine(ctx, e, a.leave, a.fault)
+			err = runEngine(ctx, e, a.leave, a.fault, func() { a.engine.Store(e) })
 			a.engine.Store(nil)
 			epoch = e.epoch + 2
 			if e.epochs.Load() > 0 {

@@ -75,8 +75,8 @@ type port struct {
 	ahead  source.Position // committed before processing
 }
 
-// runEngine runs a session until ctx ends (nil) or it fails.
-func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-chan error) error {
+// runEngine runs a session until ctx ends (nil) or it fails. It calls ready once e may be asked for its status.
+func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-chan error, ready func()) error {
 	run, cancel := context.WithCancel(context.Background())
 	e.run, e.gone = run, make(chan struct{})
 	e.urgent, e.events, e.failed = make(chan struct{}, 1), make(chan func(), 64), make(chan error, 1)
@@ -95,6 +95,7 @@ func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-
 			e.fail(err)
 		}
 	})
+	ready()
 	err := e.coordinate(ctx, run, leave, fault)
 	close(e.gone)
 	closing, done := context.WithTimeout(context.Background(), 5*time.Second)

@@ -41,11 +41,15 @@ func (w *worker) do(ctx context.Context, f func()) bool {
 	case w.ctl <- func() { f(); close(done) }:
 	case <-ctx.Done():
 		return false
+	case <-w.e.gone:
+		return false
 	}
 	select {
 	case <-done:
 		return true
 	case <-ctx.Done():
+		return false
+	case <-w.e.gone:
 		return false
 	}
 }
