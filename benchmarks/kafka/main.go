@@ -41,6 +41,7 @@ var (
 	appID     = flag.String("app", "", "application id; default: a new one")
 	budget    = flag.Int64("memory", 256<<20, "memory budget in bytes")
 	cpuProf   = flag.String("cpuprofile", "", "write a CPU profile to this file")
+	memProf   = flag.String("memprofile", "", "write a heap profile to this file when 95% of the input are read")
 	verbose   = flag.Bool("v", false, "log")
 )
 
@@ -166,6 +167,12 @@ func (m *meter) read() {
 		m.t30.Store(cpu())
 	case m.total * 95 / 100:
 		m.t95.Store(cpu())
+		if *memProf != "" {
+			if f, err := os.Create(*memProf); err == nil {
+				_ = pprof.WriteHeapProfile(f)
+				f.Close()
+			}
+		}
 	case m.total:
 		m.done()
 	}

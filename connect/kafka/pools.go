@@ -10,59 +10,96 @@ import (
 
 // pools keep the memory of fetched batches between a Batch's Release and the next fetch. The client takes records and
 // decompressed bytes from them, and gives them back when the last record of its batch is recycled.
+//
+// They are short lists rather than sync.Pools: those keep twice as much alive between two collections, of pieces that
+// are megabytes each, and lose it all in the next.
 type pools struct {
-	records sync.Pool // *[]kgo.Record
-	bytes   sync.Pool // *[]byte
-	slabs   sync.Pool // *[]source.Record
+	records freeList[kgo.Record]
+	bytes   freeList[byte]
+	slabs   freeList[source.Record]
 }
 
-// Largest pieces that are kept: a rare giant must not stay for ever.
+// freeList keeps up to keepPieces slices for reuse.
+type freeList[T any] struct {
+	mu     sync.Mutex
+	pieces [][]T
+}
+
+// Pieces that are kept, and their largest: a rare giant must not stay for ever.
 const (
+	keepPieces  = 8
 	keepRecords = 64 << 10
 	keepBytes   = 8 << 20
 )
 
+// get returns the smallest piece that has room for n; ok is false if there is none.
+func (f *freeList[T]) get(n int) (piece []T, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	best := -1
+	for i, p := range f.pieces {
+		if cap(p) >= n && (best < 0 || cap(p) < cap(f.pieces[best])) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return nil, false
+	}
+	piece = f.pieces[best]
+	last := len(f.pieces) - 1
+	f.pieces[best], f.pieces[last] = f.pieces[last], nil
+	f.pieces = f.pieces[:last]
+	return piece[:0], true
+}
+
+// put keeps a piece; if there are enough, it takes the place of a smaller one.
+func (f *freeList[T]) put(piece []T, most int) {
+	if cap(piece) > most || cap(piece) == 0 {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.pieces) < keepPieces {
+		f.pieces = append(f.pieces, piece)
+		return
+	}
+	for i, p := range f.pieces {
+		if cap(p) < cap(piece) {
+			f.pieces[i] = piece
+			return
+		}
+	}
+}
+
 // GetRecords implements kgo.PoolRecords.
 func (p *pools) GetRecords(n int) []kgo.Record {
-	if s, ok := p.records.Get().(*[]kgo.Record); ok && cap(*s) >= n {
-		return (*s)[:0]
+	if s, ok := p.records.get(n); ok {
+		return s
 	}
 	return make([]kgo.Record, 0, n)
 }
 
 // PutRecords implements kgo.PoolRecords.
-func (p *pools) PutRecords(s []kgo.Record) {
-	if cap(s) <= keepRecords {
-		p.records.Put(&s)
-	}
-}
+func (p *pools) PutRecords(s []kgo.Record) { p.records.put(s, keepRecords) }
 
 // GetDecompressBytes implements kgo.PoolDecompressBytes.
 func (p *pools) GetDecompressBytes(compressed []byte, _ kgo.CompressionCodecType) []byte {
-	if s, ok := p.bytes.Get().(*[]byte); ok {
-		return *s
+	if s, ok := p.bytes.get(4 * len(compressed)); ok {
+		return s
 	}
 	return make([]byte, 0, 4*len(compressed))
 }
 
 // PutDecompressBytes implements kgo.PoolDecompressBytes.
-func (p *pools) PutDecompressBytes(s []byte) {
-	if cap(s) <= keepBytes {
-		p.bytes.Put(&s)
-	}
-}
+func (p *pools) PutDecompressBytes(s []byte) { p.bytes.put(s, keepBytes) }
 
 // slab returns room for n records.
 func (p *pools) slab(n int) []source.Record {
-	if s, ok := p.slabs.Get().(*[]source.Record); ok && cap(*s) >= n {
-		return (*s)[:0]
+	if s, ok := p.slabs.get(n); ok {
+		return s
 	}
 	return make([]source.Record, 0, n)
 }
 
-func (p *pools) putSlab(s []source.Record) {
-	if cap(s) <= keepRecords {
-		s = s[:0] // not cleared: what it points to is pooled as well
-		p.slabs.Put(&s)
-	}
-}
+// putSlab takes a slab back. It is not cleared: what it points to is pooled as well.
+func (p *pools) putSlab(s []source.Record) { p.slabs.put(s, keepRecords) }
