@@ -85,6 +85,7 @@ func (t *Topology) program(app string) *engine.Program {
 			}
 		}
 	}
+	direct := map[*plan.Node]bool{}
 	for _, p := range t.graph.Subtopologies() {
 		sub := &engine.Subtopology{Name: p.Name}
 		for _, n := range p.Inputs {
@@ -105,7 +106,7 @@ func (t *Topology) program(app string) *engine.Program {
 			prog.Stores = append(prog.Stores, engine.Store{Name: s.Name, Kind: s.Kind, Key: s.Key, Value: s.Value, Window: s.Window, Subtopology: p.Name})
 		}
 		sub.Compile = func(tk *task.Task, f engine.Facts) {
-			b := &compiler{task: tk, env: env{app, f}, memo: map[*plan.Node]any{}, ops: map[*plan.Node]int32{}}
+			b := &compiler{task: tk, env: env{app, f}, memo: map[*plan.Node]any{}, ops: map[*plan.Node]int32{}, direct: direct}
 			for _, n := range p.Inputs {
 				for _, port := range tk.Ports {
 					if port.Spec.Name == n.Topic(app) {
@@ -116,7 +117,50 @@ func (t *Topology) program(app string) *engine.Program {
 		}
 		prog.Subtopologies = append(prog.Subtopologies, sub)
 	}
+	for i, p := range t.graph.Subtopologies() {
+		if prog.Subtopologies[i].Aligned {
+			align(prog, p, app, direct)
+		}
+	}
 	return prog
+}
+
+// align gives the repartitions that a subtopology reads side by side equal numbers of partitions: those of a keyed
+// source among them, to which keys are then brought as its producers do (direct); or what was asked for one of them; or
+// as many as the largest source before any.
+func align(prog *engine.Program, p *plan.Subtopology, app string, direct map[*plan.Node]bool) {
+	repartitions := map[string]bool{}
+	var keyed []string
+	explicit := int32(0)
+	for _, n := range p.Inputs {
+		if n.Kind == plan.Repartition {
+			repartitions[n.Topic(app)] = true
+			explicit = max(explicit, n.Input.Partitions)
+		} else {
+			keyed = append(keyed, n.Topic(app))
+		}
+	}
+	var writes []*connect.InternalTopic
+	like := keyed
+	for _, sub := range prog.Subtopologies {
+		for i := range sub.Writes {
+			if w := &sub.Writes[i]; repartitions[w.Name] {
+				writes = append(writes, w)
+				if len(keyed) == 0 {
+					like = append(like, prog.Feeds(w.Like)...)
+				}
+			}
+		}
+	}
+	for _, w := range writes {
+		w.Like = like
+		if w.Partitions == 0 && len(keyed) == 0 {
+			w.Partitions = explicit
+		}
+	}
+	for _, n := range p.Inputs {
+		direct[n] = n.Kind == plan.Repartition && len(keyed) > 0
+	}
 }
 
 func input(app string, n *plan.Node) engine.Input {

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"strings"
 	"time"
 
 	"github.com/millstream-go/millstream/internal/operator"
@@ -150,33 +151,43 @@ func (s Keyed[K, V]) Repartition(name string, r Repartitioning, vals ...codec.Co
 		s.t.graph.Errorf(s.node.n, "it has a repartition already, of the name %q", s.exchange.made.node.n.Name)
 		return *s.exchange.made
 	}
-	return s.repartition(name, r, true, vals)
+	return s.repartition(name, r, "", vals)
 }
 
-func (s Keyed[K, V]) repartition(name string, r Repartitioning, named bool, vals []codec.Codec[V]) Keyed[K, V] {
-	n := s.add(plan.Repartition, name, "", typeName[K]()+" → "+typeName[V]())
-	n.Keyed = true
-	n.Input, n.Implied = &plan.Input{Partitions: r.Partitions}, !named
+func (s Keyed[K, V]) repartition(name string, r Repartitioning, implied string, vals []codec.Codec[V]) Keyed[K, V] {
 	if s.vals != nil && len(vals) == 0 {
 		vals = []codec.Codec[V]{s.vals}
 	}
-	value := defaultCodec(s.t, n, vals)
-	n.Detail = "key " + s.keys.Name() + ", value " + value.Name()
-	out := Keyed[K, V]{t: s.t, node: &keyedNode[K, V]{n: n}, keys: s.keys, vals: value}
-	s.sub(func(b *compiler) task.KeyedFn[K, V] {
-		topic := b.env.Topic(n)
-		b.task.AddCarry(topic, b.clock(s.node.n), b.env.Memory())
-		return operator.Repartition(b.op(n), topic, b.env.Partitions(topic), b.env.Memory(), s.keys, value)
-	})
-	s.t.roots[n] = func(b *compiler, p *task.Port) {
-		operator.KeyedSource(p, operator.Reader{Op: b.op(n), EventTime: true}, s.keys, value, out.node.compile(b))
-	}
-	s.exchange.made, s.exchange.named, s.exchange.first = &out, named, name
+	n, value := exchanged(s.t, s.node, s.keys, name, r, implied, vals)
+	out := Keyed[K, V]{t: s.t, node: n, keys: s.keys, vals: value}
+	s.exchange.made, s.exchange.named, s.exchange.first = &out, implied == "", strings.TrimPrefix(implied, "store ")
 	return out
 }
 
+// exchanged is what comes out of a repartition.
+func exchanged[K comparable, V any](t *Topology, from *keyedNode[K, V], keys codec.Codec[K], name string, r Repartitioning, implied string, vals []codec.Codec[V]) (*keyedNode[K, V], codec.Codec[V]) {
+	n := t.graph.Add(&plan.Node{Kind: plan.Repartition, Name: name, Site: site(), Type: typeName[K]() + " → " + typeName[V](), Inputs: []*plan.Node{from.n}})
+	n.Keyed = true
+	n.Input, n.Implied = &plan.Input{Partitions: r.Partitions}, implied
+	value := defaultCodec(t, n, vals)
+	n.Detail = "key " + keys.Name() + ", value " + value.Name()
+	out := &keyedNode[K, V]{n: n}
+	from.subs = append(from.subs, func(b *compiler) task.KeyedFn[K, V] {
+		topic := b.env.Topic(n)
+		b.task.AddCarry(topic, b.clockBehind(from.n), b.env.Memory())
+		return operator.Repartition(b.op(n), topic, b.env.Partitions(topic), b.direct[n], b.env.Memory(), keys, value)
+	})
+	t.roots[n] = func(b *compiler, p *task.Port) {
+		operator.KeyedSource(p, operator.Reader{Op: b.op(n), EventTime: true}, keys, value, out.compile(b))
+	}
+	return out, value
+}
+
 // partitioned is the stream that an operator with state of this name reads: behind a repartition if one is needed.
-func (s Keyed[K, V]) partitioned(store string) Keyed[K, V] {
+func (s Keyed[K, V]) partitioned(store string) Keyed[K, V] { return s.partitionedAs(store, store) }
+
+// partitionedAs is the same with a name for the repartition.
+func (s Keyed[K, V]) partitionedAs(name, store string) Keyed[K, V] {
 	if s.exchange == nil {
 		return s
 	}
@@ -186,7 +197,7 @@ func (s Keyed[K, V]) partitioned(store string) Keyed[K, V] {
 		}
 		return *x.made
 	}
-	return s.repartition(store, Repartitioning{}, false, nil)
+	return s.repartition(name, Repartitioning{}, "store "+store, nil)
 }
 
 // To writes the stream with its keys.

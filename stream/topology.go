@@ -37,6 +37,8 @@ type compiler struct {
 	env  env
 	memo map[*plan.Node]any
 	ops  map[*plan.Node]int32
+	// direct are the repartitions that bring keys to where the producers of a keyed source do.
+	direct map[*plan.Node]bool
 }
 
 // op returns the operator's number in the task.
@@ -50,12 +52,18 @@ func (b *compiler) op(n *plan.Node) int32 {
 }
 
 // clock returns the clock of an operator.
-func (b *compiler) clock(n *plan.Node) *task.Clock {
-	var names []string
-	for _, s := range plan.Sources(n) {
-		names = append(names, b.env.Topic(s))
+func (b *compiler) clock(n *plan.Node) *task.Clock { return b.time(n, false) }
+
+// clockBehind returns the clock of what comes after an operator.
+func (b *compiler) clockBehind(n *plan.Node) *task.Clock { return b.time(n, true) }
+
+func (b *compiler) time(n *plan.Node, itself bool) *task.Clock {
+	sources, delays, stage := plan.Time(n, itself)
+	var inputs []task.ClockInput
+	for i, s := range sources {
+		inputs = append(inputs, task.ClockInput{Name: b.env.Topic(s), Delay: delays[i]})
 	}
-	return b.task.Clock(names)
+	return b.task.Clock(inputs, stage)
 }
 
 // node is an operator that hands on values; subs are the operators that take them.

@@ -113,8 +113,9 @@ func Unkeyed[K comparable, V any](next task.Fn[V]) task.KeyedFn[K, V] {
 // Repartition writes records to a repartition topic, to the partition that their key group belongs to. The record's
 // timestamp is the wall clock, because a broker deletes by it; the event time travels in a header.
 //
-// With memory it is the same record, handed to a task of this process.
-func Repartition[K comparable, V any](op int32, topic string, partitions int32, memory bool, key codec.Codec[K], value codec.Codec[V]) task.KeyedFn[K, V] {
+// With direct the partition is the one that Kafka's clients choose for the key, because the tasks behind read a topic
+// beside this one whose producers did. With memory it is the same record, handed to a task of this process.
+func Repartition[K comparable, V any](op int32, topic string, partitions int32, direct, memory bool, key codec.Codec[K], value codec.Codec[V]) task.KeyedFn[K, V] {
 	return func(c *task.Ctx, k K, v V) {
 		c.Op = op
 		t := c.Task
@@ -128,7 +129,12 @@ func Repartition[K comparable, V any](op int32, topic string, partitions int32, 
 			return
 		}
 		keyLen := len(b)
-		part := int32(task.Group(b, t.Spec.KeyGroups)) % partitions
+		var part int32
+		if direct {
+			part = int32(task.Murmur2(b)&0x7fffffff) % partitions
+		} else {
+			part = int32(task.Group(b, t.Spec.KeyGroups)) % partitions
+		}
 		if b, err = value.Append(b, v); err != nil {
 			c.Reject(fmt.Errorf("repartition: encode value: %w", err), nil)
 			return

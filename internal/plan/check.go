@@ -54,7 +54,7 @@ func (g *Graph) Check(app string) []error {
 	c := checker{app: app, errs: slices.Clone(g.Errs), topics: map[string]*Node{}, stores: map[string]*Node{}, repartitions: map[string]*Node{}}
 	used := map[*Node]bool{}
 	for _, n := range g.Nodes {
-		for _, in := range n.Inputs {
+		for _, in := range slices.Concat(n.Inputs, n.Tables) {
 			used[in] = true
 		}
 	}
@@ -136,11 +136,11 @@ func (c *checker) repartition(n *Node) {
 func (c *checker) name(n *Node, name, what string, taken map[string]*Node) {
 	switch o := taken[name]; {
 	case !ValidName(name):
-		if what == "repartition" && n.Implied {
+		if what == "repartition" && n.Implied != "" {
 			break // said of the store that it is named after
 		}
 		c.note(n, "the %s's name %q cannot be part of a topic's name: %s", what, name, validNames)
-	case o != nil && what == "repartition" && n.Implied:
+	case o != nil && what == "repartition" && n.Implied != "" && n.Implied == o.Implied: // said of the stores
 	case o != nil:
 		c.note(n, "the name %q is taken by the %s at %s, and their data would be mixed up: choose another name", name, what, o.Site)
 	default:
@@ -157,7 +157,7 @@ func (c *checker) name(n *Node, name, what string, taken map[string]*Node) {
 // numbers of sources are not known yet.
 func (c *checker) aligned(n *Node) {
 	var first *Node
-	for _, in := range Sources(n) {
+	for _, in := range behind(n) {
 		switch {
 		case in.Kind != Repartition || in.Input.Partitions <= 0:
 		case first == nil:

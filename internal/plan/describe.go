@@ -87,7 +87,7 @@ func (g *Graph) description() *description {
 	d := &description{Topology: g.Name}
 	to := map[*Node][]int{}
 	for _, n := range g.Nodes {
-		for _, in := range n.Inputs {
+		for _, in := range slices.Concat(n.Inputs, n.Tables) {
 			to[in] = append(to[in], n.ID)
 		}
 		if n.Kind == Sink && len(n.Topics) > 0 {

@@ -27,15 +27,21 @@ type Node struct {
 	Site   string // file:line of the declaration
 	Detail string // parameters, for people
 	Inputs []*Node
+	// Tables are what it looks up rows in. They are in its subtopology, but make no event time for it.
+	Tables []*Node
 	Type   string // what it hands on: a value type, or key and value
 	Keyed  bool   // it hands on keyed records
 
-	Input     *Input     // of a source or repartition
-	Store     *Store     // of an operator with state
-	Topics    []string   // that a sink or a dead-letter policy writes
-	System    string     // of a sink
-	Aligned   bool       // inputs must have equal numbers of partitions
-	Implied   bool       // a repartition that nobody asked for: it has the name of the store behind it
+	Input   *Input   // of a source or repartition
+	Store   *Store   // of an operator with state
+	Topics  []string // that a sink or a dead-letter policy writes
+	System  string   // of a sink
+	Aligned bool     // inputs must have equal numbers of partitions
+	Implied string   // of a repartition that nobody asked for: what it is there for
+	// Holds: it emits results when time moves that it has held back. Delay is by how much their times may lie behind the
+	// watermark at which the one before it was not yet enough, in ms; what comes after sees so much less of the time.
+	Holds     bool
+	Delay     int64
 	EventTime *EventTime // of an operator that makes event time
 }
 
@@ -125,6 +131,85 @@ func Sources(n *Node) []*Node {
 	return list
 }
 
+// Time is what a node's event time comes from: its Sources, each with by how much less of its watermark the node sees,
+// and the number of nodes on the way, at most, that hold results back. With itself, the node's own results count too.
+func Time(n *Node, itself bool) (sources []*Node, delays []int64, stage int) {
+	type way struct {
+		delay int64
+		stage int
+	}
+	longest := map[*Node]way{}
+	order := []*Node{n}
+	seen := map[*Node]bool{n: true}
+	for i := 0; i < len(order); i++ {
+		if order[i].Input != nil {
+			continue
+		}
+		for _, in := range order[i].Inputs {
+			if !seen[in] {
+				seen[in] = true
+				order = append(order, in)
+			}
+		}
+	}
+	slices.SortFunc(order, func(a, b *Node) int { return b.ID - a.ID }) // a node is declared after its inputs
+	for _, at := range order {
+		w := longest[at]
+		if at.Holds && (at != n || itself) {
+			w.delay, w.stage = w.delay+at.Delay, w.stage+1
+		}
+		if at.Input != nil {
+			continue
+		}
+		for _, in := range at.Inputs {
+			longest[in] = way{max(longest[in].delay, w.delay), max(longest[in].stage, w.stage)}
+		}
+	}
+	sources = Sources(n)
+	for _, s := range sources {
+		delays = append(delays, longest[s].delay)
+		stage = max(stage, longest[s].stage)
+	}
+	return sources, delays, stage
+}
+
+// behind is like Sources, but looks through tables too.
+func behind(n *Node) (list []*Node) {
+	seen := map[*Node]bool{}
+	var walk func(*Node)
+	walk = func(n *Node) {
+		if seen[n] {
+			return
+		}
+		seen[n] = true
+		if n.Input != nil {
+			list = append(list, n)
+			return
+		}
+		for _, in := range slices.Concat(n.Inputs, n.Tables) {
+			walk(in)
+		}
+	}
+	walk(n)
+	slices.SortFunc(list, func(a, b *Node) int { return a.ID - b.ID })
+	return list
+}
+
+// Rows are the tables with state that the rows of a node are made from.
+func Rows(n *Node) (list []*Node) {
+	if n.Store != nil || n.Input != nil {
+		return []*Node{n}
+	}
+	for _, in := range n.Inputs {
+		for _, r := range Rows(in) {
+			if !slices.Contains(list, r) {
+				list = append(list, r)
+			}
+		}
+	}
+	return list
+}
+
 // Subtopologies cuts the graph, upstream parts first.
 func (g *Graph) Subtopologies() []*Subtopology {
 	part := make([]int, len(g.Nodes)) // union-find
@@ -142,7 +227,7 @@ func (g *Graph) Subtopologies() []*Subtopology {
 		if n.Kind == Repartition {
 			continue // its inputs are in another part
 		}
-		for _, in := range n.Inputs {
+		for _, in := range slices.Concat(n.Inputs, n.Tables) {
 			a, b := find(n.ID), find(in.ID)
 			part[max(a, b)] = min(a, b)
 		}

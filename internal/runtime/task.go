@@ -18,7 +18,7 @@ func (p *Program) Topics(app connect.App) connect.App {
 			if in.Port.Memory {
 				w := p.writer(in.Port.Name)
 				changelog.Partitions = max(changelog.Partitions, w.Partitions)
-				changelog.Like = append(changelog.Like, p.sources(w.Like)...)
+				changelog.Like = append(changelog.Like, p.Feeds(w.Like)...)
 				continue
 			}
 			group = append(group, in.Port.Name)
@@ -63,11 +63,11 @@ func (p *Program) writer(name string) connect.InternalTopic {
 	return connect.InternalTopic{}
 }
 
-// sources are the topics that feed these inputs, through whatever repartitions.
-func (p *Program) sources(names []string) (list []string) {
+// Feeds are the topics that feed these inputs, through whatever repartitions.
+func (p *Program) Feeds(names []string) (list []string) {
 	for _, name := range names {
 		if w := p.writer(name); w.Name != "" {
-			list = append(list, p.sources(w.Like)...)
+			list = append(list, p.Feeds(w.Like)...)
 		} else {
 			list = append(list, name)
 		}

@@ -48,3 +48,6 @@ func (c *Ctx) End(m Mark) {
 		c.Task.giveUpResult(m)
 	}
 }
+
+// Rejected says that the record has been given up on by an operator behind.
+func (c *Ctx) Rejected() bool { return c.rejected != nil }

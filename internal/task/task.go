@@ -92,10 +92,40 @@ type Counts struct {
 }
 
 // Clock is the watermark of the operators that have the same inputs.
+//
+// Some operators emit when time moves: they have held results back. Those behind them must not see the time move first,
+// and may have to see less of it (see plan.Node.Delay). Such clocks have a stage, one more than that of the operators
+// that hold results back, and move when all stages before theirs have acted.
 type Clock struct {
 	W      int64
 	inputs []*eventtime.Input
+	delays []int64 // by input; nil: none
+	stage  int
+	next   int64 // what W becomes once the stages before have acted
 	due    int64
+}
+
+// ClockInput is an input that a clock depends on, and by how much less of its time the clock shows, in ms.
+type ClockInput struct {
+	Name  string
+	Delay int64
+}
+
+func (k *Clock) merge() (int64, bool) {
+	if len(k.inputs) == 1 && k.delays == nil {
+		return k.inputs[0].Watermark, !k.inputs[0].Idle
+	}
+	if k.delays == nil {
+		return eventtime.Merge(k.inputs)
+	}
+	w, ok := int64(eventtime.End), false
+	for i, in := range k.inputs {
+		if !in.Idle {
+			ok = true
+			w = min(w, max(in.Watermark, eventtime.None+k.delays[i])-k.delays[i])
+		}
+	}
+	return w, ok
 }
 
 // Resume raises the watermark to the one that the store was left at. It can be higher than the inputs' smallest: an input
@@ -107,6 +137,7 @@ func (k *Clock) Resume(m *Marker, store uint32) {
 	for _, c := range m.Closed {
 		if c.Store == store {
 			k.W = max(k.W, c.Through)
+			k.next = k.W
 		}
 	}
 }
@@ -145,6 +176,7 @@ type Task struct {
 	carries  []carry
 	touched  bool
 	moved    bool
+	staged   bool // some clock has a stage
 	err      error
 	logged   map[string]bool
 	onBad    func(Bad)
@@ -229,34 +261,34 @@ func (t *Task) AddOperator(name, site string) int32 {
 	return int32(len(t.Operators) - 1)
 }
 
-// Clock returns the clock of operators behind the ports of these inputs.
-func (t *Task) Clock(inputs []string) *Clock {
+// Clock returns the clock of operators behind the ports of these inputs, with so many operators that hold results back
+// between.
+func (t *Task) Clock(inputs []ClockInput, stage int) *Clock {
+	k := &Clock{W: eventtime.None, next: eventtime.None, due: math.MaxInt64, stage: stage}
 	var ports []*Port
+	delayed := false
 	for _, p := range t.Ports {
-		for _, name := range inputs {
-			if p.Spec.Name == name {
+		for _, in := range inputs {
+			if p.Spec.Name == in.Name {
 				ports = append(ports, p)
+				k.inputs, k.delays = append(k.inputs, &p.Input), append(k.delays, in.Delay)
+				delayed = delayed || in.Delay > 0
 			}
 		}
 	}
-next:
-	for _, k := range t.clocks {
-		if len(k.inputs) != len(ports) {
-			continue
-		}
-		for i, p := range ports {
-			if k.inputs[i] != &p.Input {
-				continue next
-			}
-		}
-		return k
+	if !delayed {
+		k.delays = nil
 	}
-	k := &Clock{W: eventtime.None, due: math.MaxInt64}
+	for _, same := range t.clocks {
+		if same.stage == stage && slices.Equal(same.inputs, k.inputs) && slices.Equal(same.delays, k.delays) {
+			return same
+		}
+	}
 	for _, p := range ports {
-		k.inputs = append(k.inputs, &p.Input)
 		p.clocks = append(p.clocks, k)
 	}
 	t.clocks = append(t.clocks, k)
+	t.staged = t.staged || stage > 0
 	return k
 }
 
@@ -306,6 +338,7 @@ func (t *Task) Ready() {
 	slices.Reverse(t.timed)
 	slices.Reverse(t.wall)
 	slices.Reverse(t.flushers)
+	slices.SortStableFunc(t.timed, func(a, b Timed) int { return a.Clock().stage - b.Clock().stage })
 	t.state = Restoring
 }
 
@@ -332,8 +365,8 @@ func (t *Task) Restore() error {
 		}
 	}
 	for _, k := range t.clocks {
-		if w, ok := merge(k.inputs); ok {
-			k.W = w
+		if w, ok := k.merge(); ok {
+			k.W, k.next = w, w
 		}
 	}
 	for _, s := range t.stateful {
@@ -344,13 +377,6 @@ func (t *Task) Restore() error {
 	t.rearm()
 	t.state = Running
 	return nil
-}
-
-func merge(ins []*eventtime.Input) (int64, bool) {
-	if len(ins) == 1 {
-		return ins[0].Watermark, !ins[0].Idle
-	}
-	return eventtime.Merge(ins)
 }
 
 // Close releases what the ports hold.
@@ -505,14 +531,28 @@ func (t *Task) observe(p *Port) {
 func (t *Task) tick(p *Port) {
 	fire := false
 	for _, k := range p.clocks {
-		if w, ok := merge(k.inputs); ok && w > k.W {
-			k.W = w
+		if w, ok := k.merge(); ok && w > k.next {
+			k.next = w
+			if k.stage == 0 {
+				k.W = w
+			}
 			t.moved = true
 			fire = fire || w >= k.due
 		}
 	}
 	if fire {
 		t.fire()
+	} else if t.staged {
+		t.show(math.MaxInt)
+	}
+}
+
+// show lets the operators up to a stage see what time it is.
+func (t *Task) show(stage int) {
+	for _, k := range t.clocks {
+		if k.stage <= stage {
+			k.W = max(k.W, k.next)
+		}
 	}
 }
 
@@ -522,13 +562,21 @@ func (t *Task) fire() {
 	c := &t.ctx
 	port := c.Port
 	c.Port = nil
+	stage := 0
 	for _, o := range t.timed {
+		if k := o.Clock(); k.stage > stage {
+			stage = k.stage
+			t.show(stage)
+		}
 		if w := o.Clock().W; w >= o.Due() {
 			t.touched = true
 			o.Advance(c, w)
 		}
 	}
 	c.Port = port
+	if t.staged {
+		t.show(math.MaxInt)
+	}
 	t.rearm()
 }
 
