@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/millstream-go/millstream/connect"
@@ -231,7 +232,7 @@ func (e *engine) revoke(run context.Context, parts []source.Partition) error {
 	}
 	var err error
 	if running {
-		err = e.settle(run, false)
+		err = e.settle(run, func(t *task.Task) bool { return slices.ContainsFunc(gone, func(s *slot) bool { return s.task == t }) })
 	}
 	for _, s := range gone {
 		if s.worker != nil {

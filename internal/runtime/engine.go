@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -129,18 +130,18 @@ func (e *engine) coordinate(ctx, run context.Context, leave <-chan chan error, f
 			}
 		case <-tick.C:
 			if e.flight == nil {
-				if err := e.cut(run, false); err != nil {
+				if err := e.cut(run, nil); err != nil {
 					return err
 				}
 			}
 		case <-e.urgent:
 			if e.flight == nil {
-				if err := e.cut(run, false); err != nil {
+				if err := e.cut(run, nil); err != nil {
 					return err
 				}
 			}
 		case reply := <-leave:
-			err := e.settle(run, true)
+			err := e.settle(run, everything)
 			if err == nil {
 				leaving, done := context.WithTimeout(context.Background(), 2*time.Second)
 				err = e.session.Leave(leaving)
@@ -149,7 +150,7 @@ func (e *engine) coordinate(ctx, run context.Context, leave <-chan chan error, f
 			reply <- err
 			return err
 		case <-ctx.Done():
-			return e.settle(run, true)
+			return e.settle(run, everything)
 		}
 	}
 }
@@ -184,8 +185,12 @@ type landing struct {
 	limits map[*port]source.Position // of at-most-once
 }
 
-// cut ends an epoch and starts its commit. After the last one the workers do nothing any more.
-func (e *engine) cut(run context.Context, last bool) error {
+// everything leaves: after this cut the workers do nothing any more.
+func everything(*task.Task) bool { return true }
+
+// cut ends an epoch and starts its commit. Tasks that leave take no step after it: what they read then would be in no
+// later epoch's positions, but what they wrote would be in its transaction.
+func (e *engine) cut(run context.Context, leaves func(*task.Task) bool) error {
 	if err := e.exchange.drain(run); err != nil {
 		return err
 	}
@@ -198,8 +203,8 @@ func (e *engine) cut(run context.Context, last bool) error {
 			if d, err = w.cut(run); err == nil {
 				deltas = append(deltas, d...)
 			}
-			if last {
-				w.tasks = nil
+			if leaves != nil {
+				w.tasks = slices.DeleteFunc(w.tasks, leaves)
 			}
 		}) {
 			return run.Err()
@@ -291,8 +296,8 @@ func (e *engine) purge(run context.Context) {
 }
 
 // settle ends and commits the open epoch, whatever is in flight.
-func (e *engine) settle(run context.Context, last bool) error {
-	for _, step := range []func() error{func() error { return nil }, func() error { return e.cut(run, last) }} {
+func (e *engine) settle(run context.Context, leaves func(*task.Task) bool) error {
+	for _, step := range []func() error{func() error { return nil }, func() error { return e.cut(run, leaves) }} {
 		if err := step(); err != nil {
 			return err
 		}
