@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/connect/kafka"
@@ -45,7 +48,7 @@ func runApp(ctx context.Context, args []string) error {
 	}
 	topo := topology(profiles[*name], func(t string) string { return *prefix + "-" + t })
 	app, err := topo.Build(stream.Config{AppID: *prefix, InstanceID: *instance, StateDir: *dir, Guarantee: guarantees[*guarantee], SessionTimeout: *session,
-		CommitInterval: *commit, Workers: 2, MemoryBudget: 64 << 20, Connect: []connect.Connector{kafka.Cluster{Brokers: strings.Split(*brokers, ",")}},
+		CommitInterval: *commit, Workers: 2, MemoryBudget: 64 << 20, Connect: []connect.Connector{kafka.Cluster{Brokers: strings.Split(*brokers, ","), ClientOptions: []kgo.Opt{kgo.WithHooks(&deaf{after: *session})}}},
 		Logger: slog.New(reporter{slog.NewTextHandler(os.Stderr, nil)})})
 	if err != nil {
 		return err
@@ -74,9 +77,7 @@ func (h *hook) at(place string) {
 			h.place = ""
 			say("at %s", place)
 			_ = syscall.Kill(os.Getpid(), h.signal)
-			if h.signal == syscall.SIGKILL {
-				select {} // the signal is on its way
-			}
+			time.Sleep(20 * time.Millisecond) // the signal is on its way
 		}
 	}
 	if place == "after-apply" {
@@ -108,6 +109,7 @@ func (h *hook) listen(app *stream.App) {
 				defer done()
 				if err := app.Leave(ctx); err != nil {
 					fmt.Fprintln(os.Stderr, "killtest app: leave:", err)
+					_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 2)
 				}
 			}()
 		}
@@ -128,4 +130,31 @@ func (r reporter) Handle(ctx context.Context, rec slog.Record) error {
 		say("restored %s %s %s %s", v["task"], v["local"], v["from"], v["records"])
 	}
 	return r.Handler.Handle(ctx, rec)
+}
+
+// deaf makes a process that was stopped for longer than its session hear late that the group has gone on without it: the
+// answer to its first heartbeat takes a while. So it is a zombie for long enough to commit something, if it can.
+type deaf struct {
+	after time.Duration
+	mu    sync.Mutex
+	last  time.Time
+}
+
+const (
+	keyHeartbeat = 12
+	deafness     = 400 * time.Millisecond
+)
+
+// OnBrokerRead implements kgo.HookBrokerRead; the client waits for it before it looks at an answer.
+func (d *deaf) OnBrokerRead(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, _ error) {
+	if key != keyHeartbeat {
+		return
+	}
+	d.mu.Lock()
+	silent := !d.last.IsZero() && time.Since(d.last) > d.after
+	d.last = time.Now()
+	d.mu.Unlock()
+	if silent {
+		time.Sleep(deafness)
+	}
 }

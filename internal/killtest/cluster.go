@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -60,7 +64,7 @@ func (c *cluster) deleteTopics(ctx context.Context) {
 	}
 	var names []string
 	for _, t := range listed.Names() {
-		if len(t) > len(c.prefix) && t[:len(c.prefix)+1] == c.prefix+"-" {
+		if strings.HasPrefix(t, c.prefix+"-") {
 			names = append(names, t)
 		}
 	}
@@ -133,7 +137,11 @@ func (c *cluster) drained(ctx context.Context, f *fleet, patience time.Duration)
 	}
 }
 
+// pause waits, unless ctx ends or d is over already.
 func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -191,4 +199,34 @@ func (c *cluster) read(ctx context.Context, topic string) ([][]*kgo.Record, erro
 		})
 	}
 	return out, nil
+}
+
+// dump writes the topics of a run as text, for who looks for the reason of a fault.
+func (c *cluster) dump(ctx context.Context, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	listed, err := c.adm.ListTopics(ctx)
+	if err != nil {
+		return err
+	}
+	for _, t := range listed.Names() {
+		if !strings.HasPrefix(t, c.prefix+"-") {
+			continue
+		}
+		parts, err := c.read(ctx, t)
+		if err != nil {
+			return err
+		}
+		var b bytes.Buffer
+		for _, recs := range parts {
+			for _, r := range recs {
+				fmt.Fprintf(&b, "%d %d %s producer=%d/%d %q %q\n", r.Partition, r.Offset, r.Timestamp.UTC().Format(time.RFC3339Nano), r.ProducerID, r.ProducerEpoch, r.Key, r.Value)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(dir, t+".txt"), b.Bytes(), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }

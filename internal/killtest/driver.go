@@ -27,6 +27,7 @@ type options struct {
 	plan      []action
 	// inRestores is how many kills in a restore are to happen beside those of the plan.
 	inRestores int
+	planted    bool
 	log        io.Writer
 }
 
@@ -79,6 +80,11 @@ func runOne(ctx context.Context, o options) (*verdict, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(v.examples) > 0 && !o.planted {
+		if err := c.dump(ctx, filepath.Join(o.dir, "topics")); err != nil {
+			d.note("write the topics to files: %v", err)
+		}
+	}
 	v.Kills, v.Zombies, v.Steps, v.Wiped, v.restores = d.kills, d.zombies, d.steps, f.wiped, f.restores
 	return v, nil
 }
@@ -128,8 +134,8 @@ func (d *driver) finish(ctx context.Context) error {
 	if err := d.load.flush(ctx); err != nil {
 		return err
 	}
-	// Alarms are due within two seconds of their records.
-	if err := pause(ctx, 2*time.Second); err != nil {
+	// Alarms are due within a second of their records.
+	if err := pause(ctx, time.Second); err != nil {
 		return err
 	}
 	if err := d.settled(ctx); err != nil {

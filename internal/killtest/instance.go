@@ -50,7 +50,7 @@ type instance struct {
 	epochs  int  // since the start
 	armed   string
 	at      string          // the place that it has come to
-	tasks   map[string]bool // restored since the start
+	tasks   int             // restored, over all starts
 	local   map[string]bool // of which something is in the store
 	wiped   bool            // counted for this start
 }
@@ -94,7 +94,7 @@ func (x *instance) start() error {
 	}
 	fmt.Fprintf(log, "--- pid %d %s\n", cmd.Process.Pid, time.Now().Format("15:04:05.000"))
 	x.pid, x.started, x.alive, x.stopped, x.hold, x.ending = cmd.Process.Pid, time.Now(), true, false, false, false
-	x.epochs, x.armed, x.at, x.tasks, x.wiped = 0, "", "", map[string]bool{}, false
+	x.epochs, x.armed, x.at, x.wiped = 0, "", "", false
 	go x.watch(cmd, out)
 	return nil
 }
@@ -171,7 +171,7 @@ func (x *instance) restored(task string, local bool, from, records string) {
 	if local || records != "0" {
 		x.local[task] = true
 	}
-	x.tasks[task] = true
+	x.tasks++
 }
 
 // tell sends a command to a process. One that has just died does not hear it.

@@ -105,7 +105,7 @@ func (l *load) one(ctx context.Context) {
 		l.event(ctx, topicKeyed, -1, e)
 	}
 	if id%100 == 0 {
-		l.alarm(ctx, time.Now().Add(time.Duration(l.rng.IntN(2000))*time.Millisecond))
+		l.alarm(ctx, time.Now().Add(time.Duration(l.rng.IntN(1000))*time.Millisecond))
 	}
 }
 

@@ -153,7 +153,7 @@ func (s settings) test(ctx context.Context) (*verdict, error) {
 	if s.plant != "" {
 		o.bin += "-" + s.plant
 		o.dir += "-" + s.plant
-		o.plan = plants[s.plant]
+		o.plan, o.planted = plants[s.plant], true
 		return runOne(ctx, o)
 	}
 	plan, inRestores := makePlan(rand.New(rand.NewPCG(s.seed, 3)), s.guarantee, s.kills)

@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"maps"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -19,42 +19,26 @@ func (d *driver) present() error {
 	return nil
 }
 
-// moved says that the process has restored a task that was not among these. The fleet is locked.
-func (x *instance) moved(since map[string]bool) bool {
-	for t := range x.tasks {
-		if !since[t] {
-			return true
-		}
+// outlived waits until the session of processes that have stopped is over and the others have restored tasks of theirs.
+func (d *driver) outlived(ctx context.Context, stopped time.Time, zombies ...*instance) error {
+	if err := pause(ctx, session-200*time.Millisecond-time.Since(stopped)); err != nil {
+		return err
 	}
-	return false
-}
-
-// takenOver waits until one of the processes has restored a task that it did not have before.
-func (d *driver) takenOver(limit time.Duration, had map[*instance]map[string]bool) bool {
-	return d.fleet.until(limit, func() bool {
-		for x, tasks := range had {
-			if x.alive && x.moved(tasks) {
-				return true
-			}
-		}
-		return false
-	})
-}
-
-func (d *driver) had(not ...*instance) map[*instance]map[string]bool {
 	d.fleet.mu.Lock()
-	defer d.fleet.mu.Unlock()
-	m := map[*instance]map[string]bool{}
-next:
+	n := d.restored(zombies)
+	d.fleet.mu.Unlock()
+	d.fleet.until(4*time.Second, func() bool { return d.restored(zombies) > n })
+	return pause(ctx, session+500*time.Millisecond-time.Since(stopped))
+}
+
+// restored counts the tasks that processes other than these have restored. The fleet is locked.
+func (d *driver) restored(not []*instance) (n int) {
 	for _, x := range d.fleet.instances {
-		for _, n := range not {
-			if n == x {
-				continue next
-			}
+		if !slices.Contains(not, x) {
+			n += x.tasks
 		}
-		m[x] = maps.Clone(x.tasks)
 	}
-	return m
+	return n
 }
 
 func (d *driver) zombie(ctx context.Context) error {
@@ -75,7 +59,6 @@ func (d *driver) zombie(ctx context.Context) error {
 		z.tell("die %s 1", inRestore)
 		d.fleet.until(2*time.Second, func() bool { return z.armed == inRestore })
 	}
-	had := d.had(z)
 	z.signal(syscall.SIGSTOP)
 	stopped := time.Now()
 	d.note("zombie %s stops", z.name)
@@ -85,14 +68,12 @@ func (d *driver) zombie(ctx context.Context) error {
 			d.note("no task moved to %s", heir.name)
 		}
 	}
-	if d.takenOver(session+4*time.Second-time.Since(stopped), had) {
-		// Let the heirs commit something that the zombie does not know of.
-		n := d.epochs()
-		d.fleet.until(2*time.Second, func() bool { return d.fleet.total > n+5 })
-	}
-	if err := pause(ctx, max(0, session+500*time.Millisecond-time.Since(stopped))); err != nil {
+	if err := d.outlived(ctx, stopped, z); err != nil {
 		return err
 	}
+	// The heirs commit something that the zombie does not know of.
+	n := d.epochs()
+	d.fleet.until(2*time.Second, func() bool { return d.fleet.total > n+5 })
 	z.signal(syscall.SIGCONT)
 	d.zombies++
 	d.note("zombie %s goes on after %v", z.name, time.Since(stopped).Round(time.Millisecond))
@@ -114,7 +95,7 @@ func (d *driver) timers(ctx context.Context) error {
 	if err := d.load.flush(ctx); err != nil {
 		return err
 	}
-	if err := pause(ctx, 2*time.Second); err != nil { // alarms of the load
+	if err := pause(ctx, time.Second); err != nil { // alarms of the load
 		return err
 	}
 	if err := d.settled(ctx); err != nil {
@@ -130,14 +111,15 @@ func (d *driver) timers(ctx context.Context) error {
 	}
 	z := d.fleet.instances[d.rng.IntN(len(d.fleet.instances))]
 	second := d.fleet.instances[d.rng.IntN(len(d.fleet.instances))]
-	had := d.had(z, second)
 	z.signal(syscall.SIGSTOP)
 	second.signal(syscall.SIGSTOP) // often another one
 	stopped := time.Now()
 	d.note("zombie %s (%s) stops with nothing but timers, due in %v", z.name, second.name, time.Until(due).Round(time.Millisecond))
-	d.takenOver(2*session, had)
+	if err := d.outlived(ctx, stopped, z, second); err != nil {
+		return err
+	}
 	// The heirs fire what is due.
-	if err := pause(ctx, max(0, time.Until(due))+1200*time.Millisecond); err != nil {
+	if err := pause(ctx, max(0, time.Until(due))+800*time.Millisecond); err != nil {
 		return err
 	}
 	z.signal(syscall.SIGCONT)
@@ -165,7 +147,6 @@ func (d *driver) leave(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	had := d.had(z)
 	pid := z.pid
 	z.tell("stop after-flush 1")
 	if !d.fleet.until(5*time.Second, func() bool { return z.at == "after-flush" || z.pid != pid }) {
@@ -177,16 +158,22 @@ func (d *driver) leave(ctx context.Context) error {
 	d.fleet.mu.Unlock()
 	stopped := time.Now()
 	d.note("zombie %s stops in a commit", z.name)
-	if d.takenOver(session+3*time.Second, had) {
-		n := d.epochs()
-		d.fleet.until(2*time.Second, func() bool { return d.fleet.total > n+8 })
+	if err := d.outlived(ctx, stopped, z); err != nil {
+		return err
 	}
+	n := d.epochs()
+	d.fleet.until(2*time.Second, func() bool { return d.fleet.total > n+8 })
 	d.note("%s leaves", heir.name)
 	d.fleet.mu.Lock()
 	heir.ending = true
 	d.fleet.mu.Unlock()
 	heir.tell("leave")
-	d.fleet.until(10*time.Second, func() bool { return !heir.alive })
+	if !d.fleet.until(10*time.Second, func() bool { return !heir.alive }) {
+		if err := d.fleet.trouble(); err != nil {
+			return err
+		}
+		return fmt.Errorf("process %s did not leave within 10 s; see %s", heir.name, d.dir)
+	}
 	if err := pause(ctx, 1500*time.Millisecond); err != nil {
 		return err
 	}
