@@ -139,7 +139,8 @@ func Default[V any]() (Codec[V], error) {
 }
 
 // DefaultKey is the codec of a key for which none was named: the built-in one for strings, integers and [16]byte
-// (for example a UUID), and for types derived from them. It is an error for any other type, because keys must have
+// (for example a UUID), and for types derived from them, in the same bytes; integers of 8 and 16 bits, and uintptr, are
+// written with 64. It is an error for any other type, because keys must have
 // one encoding for ever.
 func DefaultKey[K comparable]() (Codec[K], error) {
 	if c, ok := builtin[K](); ok {
@@ -163,11 +164,30 @@ func DefaultKey[K comparable]() (Codec[K], error) {
 			reflect.Copy(v, reflect.ValueOf(b))
 			return nil
 		}}, nil
+	case t.Kind() == reflect.Int32:
+		return derived[K]{name: "int32", enc: func(b []byte, v reflect.Value) []byte {
+			return binary.BigEndian.AppendUint32(b, uint32(v.Int()))
+		}, dec: func(b []byte, v reflect.Value) error {
+			n, err := int32Codec.Decode(b)
+			v.SetInt(int64(n))
+			return err
+		}}, nil
+	case t.Kind() == reflect.Uint32:
+		return derived[K]{name: "uint32", enc: func(b []byte, v reflect.Value) []byte {
+			return binary.BigEndian.AppendUint32(b, uint32(v.Uint()))
+		}, dec: func(b []byte, v reflect.Value) error {
+			n, err := uint32Codec.Decode(b)
+			v.SetUint(uint64(n))
+			return err
+		}}, nil
 	case t.Kind() >= reflect.Int && t.Kind() <= reflect.Int64:
 		return derived[K]{name: "int64", enc: func(b []byte, v reflect.Value) []byte {
 			return binary.BigEndian.AppendUint64(b, uint64(v.Int()))
 		}, dec: func(b []byte, v reflect.Value) error {
 			n, err := Int64.Decode(b)
+			if err == nil && v.OverflowInt(n) {
+				return fmt.Errorf("codec int64: %d does not fit into %v", n, v.Type())
+			}
 			v.SetInt(n)
 			return err
 		}}, nil
@@ -176,6 +196,9 @@ func DefaultKey[K comparable]() (Codec[K], error) {
 			return binary.BigEndian.AppendUint64(b, v.Uint())
 		}, dec: func(b []byte, v reflect.Value) error {
 			n, err := uint64Codec.Decode(b)
+			if err == nil && v.OverflowUint(n) {
+				return fmt.Errorf("codec uint64: %d does not fit into %v", n, v.Type())
+			}
 			v.SetUint(n)
 			return err
 		}}, nil
