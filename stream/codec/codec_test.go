@@ -78,7 +78,7 @@ func TestBytes(t *testing.T) {
 	check(t, value[uint32](t), "uint32", uint32(7), []byte{0, 0, 0, 7})
 	check(t, value[uint64](t), "uint64", uint64(1)<<63, []byte{128, 0, 0, 0, 0, 0, 0, 0})
 	check(t, value[[16]byte](t), "16 bytes", id, id[:])
-	check(t, value[order](t), "json", order{ID: "a", At: at}, []byte(`{"id":"a","parts":{},"at":"2026-01-02T03:04:05.0000006Z"}`))
+	check(t, value[order](t), "json", order{ID: "a", Parts: map[string]int{}, At: at}, []byte(`{"id":"a","parts":{},"at":"2026-01-02T03:04:05.0000006Z"}`))
 }
 
 // A derived type has the bytes and the name of the type below it, so that one may take the place of the other.
@@ -114,7 +114,7 @@ func TestRefused(t *testing.T) {
 	_, err = key[port](t).Decode([]byte{0, 0, 0, 0, 0, 1, 0, 0})
 	refuse("65536 in 16 bits", err, "65536 does not fit into codec_test.port")
 	_, err = codec.JSON[order]().Decode([]byte(`{"id":1}`))
-	refuse("wrong JSON", err, "unable to unmarshal")
+	refuse("wrong JSON", err, "unmarshal JSON number into Go string")
 	b, err := codec.JSON[float64]().Append([]byte("before"), math.NaN())
 	refuse("NaN", err, "NaN")
 	require.Equal(t, "before", string(b), "what was there is still there")
