@@ -137,7 +137,7 @@ var badTopologies = map[string]struct {
 	}, []string{`count "counts": window: Advance is 1m0s, longer than the Size of 1s`, `Grace is -1ns: it must not be negative`}},
 	"no window": {func(topo *stream.Topology) {
 		topo.FromKeyed(keyed()).Window(nil).Count("counts")
-	}, []string{`count "counts": <nil> is not a window that can be aggregated: use window.Tumbling or window.Hopping`}},
+	}, []string{`count "counts": <nil> is not a window that can be aggregated: use window.Tumbling, Hopping, Session or another kind`}},
 	"event time twice": {func(topo *stream.Topology) {
 		s := topo.From(txns()).EventTime(txn.occurred, stream.Watermark{})
 		s.EventTime(txn.occurred, stream.Watermark{}).To(out[txn]())

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"errors"
 	"time"
 
 	"github.com/millstream-go/millstream/internal/operator"
@@ -15,6 +16,28 @@ type Windowed[K comparable, V any] struct {
 	s Keyed[K, V]
 	w window.Window
 }
+
+// SessionBy is Window for sessions whose gap depends on the record: one that says that its user will be away for an
+// hour keeps the session open for so long. The session of a record lasts from its time to the end of its gap; sessions
+// that touch are merged. A record with a gap of less than a millisecond is a bad one. See window.Session for the rest.
+func (s Keyed[K, V]) SessionBy(gap func(V) time.Duration, grace time.Duration) Windowed[K, V] {
+	return Windowed[K, V]{s, sessionBy[V]{gap, grace}}
+}
+
+// sessionBy is a window.Session with a gap for each record.
+type sessionBy[V any] struct {
+	gap   func(V) time.Duration
+	grace time.Duration
+}
+
+func (w sessionBy[V]) Check() error {
+	if w.gap == nil {
+		return errors.New("the function for the gap is nil: give it one, or use window.Session")
+	}
+	return window.Session{Gap: time.Hour, Grace: w.grace}.Check()
+}
+
+func (w sessionBy[V]) String() string { return "session by record" }
 
 // Aggregated is one aggregate per key and window. What becomes of it is said by its methods, any number of them:
 // OnUpdate, OnCommit and OnClose emit it, Late has the records that came too late for it.
@@ -34,7 +57,7 @@ type outputs[K comparable, V, A any] struct {
 
 // Count counts the records of each key and window, in a store of this name.
 func (w Windowed[K, V]) Count(store string) Aggregated[K, V, int64] {
-	return windowed(w, "count", store, []codec.Codec[int64]{codec.Int64}, func(a *int64, _ V, _ bool) { *a++ }, false)
+	return windowed(w, "count", store, []codec.Codec[int64]{codec.Int64}, func(a *int64, _ V, _ bool) { *a++ }, func(a *int64, b int64) { *a += b }, false)
 }
 
 // Reduce keeps the first value of each key and window, then f of what it has and each further one.
@@ -42,46 +65,107 @@ func (w Windowed[K, V]) Reduce(store string, f func(sum, v V) V, state ...codec.
 	if len(state) == 0 && w.s.vals != nil {
 		state = []codec.Codec[V]{w.s.vals}
 	}
-	return windowed(w, "reduce", store, state, reduce(f), f == nil)
+	return windowed(w, "reduce", store, state, reduce(f), func(a *V, b V) { *a = f(*a, b) }, f == nil)
 }
 
 // Fold keeps an aggregate for each key and window: add changes it, starting from the zero value. The state is written
 // with the codec given, or with the built-in one for its type, or as JSON. Records of a window are added in the order
 // in which they are read, which is not that of their times.
 func (w Windowed[K, V]) Fold[A any](store string, add func(*A, V), state ...codec.Codec[A]) Aggregated[K, V, A] {
-	return windowed(w, "fold", store, state, func(a *A, v V, _ bool) { add(a, v) }, add == nil)
+	return windowed(w, "fold", store, state, func(a *A, v V, _ bool) { add(a, v) }, nil, add == nil)
 }
 
-func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store string, state []codec.Codec[A], update operator.Update[V, A], missing bool) Aggregated[K, V, A] {
+// FoldMerge is Fold for aggregates that can be merged, which session windows need: merge(&a, b) adds to a what is in b,
+// the aggregate of a later session of the key, so that a is what add would have made of all their records. It may take
+// over what b refers to.
+func (w Windowed[K, V]) FoldMerge[A any](store string, add func(*A, V), merge func(a *A, b A), state ...codec.Codec[A]) Aggregated[K, V, A] {
+	return windowed(w, "fold", store, state, func(a *A, v V, _ bool) { add(a, v) }, merge, add == nil || merge == nil)
+}
+
+func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store string, state []codec.Codec[A], update operator.Update[V, A], merge func(*A, A), missing bool) Aggregated[K, V, A] {
 	s := w.s.partitioned(store)
 	n := s.add(kind, store, "", typeName[K]()+" → "+typeName[A]())
 	s.t.function(n, missing)
 	vals := defaultCodec(s.t, n, state)
 	n.Store = &plan.Store{Name: store, Kind: "window", Key: s.keys.Name(), Value: vals.Name()}
 	out := Aggregated[K, V, A]{s.t, n, &outputs[K, V, A]{}}
-	a, ok := w.w.(window.Aligned)
-	if !ok {
-		s.t.graph.Errorf(n, "%T is not a window that can be aggregated: use window.Tumbling or window.Hopping", w.w)
+	build := keyWindow[K, V, A](w.w, merge)
+	a, aligned := w.w.(window.Aligned)
+	switch {
+	case aligned:
+	case build == nil:
+		s.t.graph.Errorf(n, "%T is not a window that can be aggregated: use window.Tumbling, Hopping, Session or another kind of package window", w.w)
 		return out
+	default:
+		n.Store.Kind = "windows by key"
 	}
-	if err := a.Check(); err != nil {
+	if err := w.w.Check(); err != nil {
 		s.t.graph.Errorf(n, "window: %v", err)
 		return out
 	}
-	n.Detail, n.Store.Window = a.String(), a.String()
+	if _, _, ok := session[V](w.w); ok && merge == nil && !missing {
+		s.t.graph.Errorf(n, "sessions are merged, and Fold does not say how their aggregates are: use FoldMerge, or Count or Reduce")
+		return out
+	}
+	n.Detail, n.Store.Window = w.w.String(), w.w.String()
 	s.sub(func(b *compiler) task.KeyedFn[K, V] {
-		spec := operator.WindowedSpec[K, V, A]{Op: b.op(n), Store: store, Keys: s.keys, Vals: vals, Window: a.Alignment(), Update: update,
-			OnUpdate: fan(b, out.outs.update), OnCommit: fan(b, out.outs.commit), OnClose: fan(b, out.outs.close)}
+		var late task.KeyedFn[K, operator.LateRecord[V]]
 		if len(out.outs.late) > 0 {
 			var next []task.KeyedFn[K, operator.LateRecord[V]]
 			for _, f := range out.outs.late {
 				next = append(next, f(b))
 			}
-			spec.Late = operator.FanKeyed(next)
+			late = operator.FanKeyed(next)
 		}
+		if !aligned {
+			return build(b.task, b.clock(n), operator.KeyWindowSpec[K, V, A]{Op: b.op(n), Store: store, Keys: s.keys, Vals: vals, Update: update,
+				OnUpdate: fan(b, out.outs.update), OnCommit: fan(b, out.outs.commit), OnClose: fan(b, out.outs.close), Late: late})
+		}
+		spec := operator.WindowedSpec[K, V, A]{Op: b.op(n), Store: store, Keys: s.keys, Vals: vals, Window: a.Alignment(), Update: update,
+			OnUpdate: fan(b, out.outs.update), OnCommit: fan(b, out.outs.commit), OnClose: fan(b, out.outs.close), Late: late}
 		return operator.NewWindowed(b.task, b.clock(n), spec).Process
 	})
 	return out
+}
+
+// session returns the gap and the grace period of a session window.
+func session[V any](w window.Window) (gap func(V) int64, grace time.Duration, ok bool) {
+	switch w := w.(type) {
+	case window.Session:
+		return func(V) int64 { return w.Gap.Milliseconds() }, w.Grace, true
+	case sessionBy[V]:
+		return func(v V) int64 { return w.gap(v).Milliseconds() }, w.grace, true
+	}
+	return nil, 0, false
+}
+
+// keyWindow returns what makes the operator of a window that depends on the records of each key; nil for others.
+func keyWindow[K comparable, V, A any](w window.Window, merge func(*A, A)) func(*task.Task, *task.Clock, operator.KeyWindowSpec[K, V, A]) task.KeyedFn[K, V] {
+	type spec = operator.KeyWindowSpec[K, V, A]
+	if gap, grace, ok := session[V](w); ok {
+		return func(t *task.Task, clock *task.Clock, s spec) task.KeyedFn[K, V] {
+			s.Grace = grace.Milliseconds()
+			return operator.NewSession(t, clock, s, gap, merge).Process
+		}
+	}
+	switch w := w.(type) {
+	case window.Sliding:
+		return func(t *task.Task, clock *task.Clock, s spec) task.KeyedFn[K, V] {
+			s.Grace = w.Grace.Milliseconds()
+			return operator.NewSliding(t, clock, s, w.Difference.Milliseconds()+1, false).Process // its end is included
+		}
+	case window.Trailing:
+		return func(t *task.Task, clock *task.Clock, s spec) task.KeyedFn[K, V] {
+			s.Grace = w.Grace.Milliseconds()
+			return operator.NewSliding(t, clock, s, w.Size.Milliseconds(), true).Process
+		}
+	case window.Count:
+		return func(t *task.Task, clock *task.Clock, s spec) task.KeyedFn[K, V] {
+			s.Grace = w.TTL.Milliseconds()
+			return operator.NewCount(t, clock, s, w.Size).Process
+		}
+	}
+	return nil
 }
 
 func fan[K comparable, A any](b *compiler, subs []func(*compiler) operator.WindowFn[K, A]) operator.WindowFn[K, A] {

@@ -23,19 +23,61 @@ type Aligned interface {
 	Alignment() Alignment
 }
 
-// Alignment places aligned windows: [n*Advance+Offset, n*Advance+Offset+Size) for every whole n. In milliseconds.
-type Alignment struct{ Size, Advance, Offset, Grace int64 }
+// Alignment places aligned windows: [n*Advance+Offset, n*Advance+Offset+Size) for every whole n. In milliseconds. A
+// window is known by its place, which is where it starts; of a cumulating one, where its last step does. An Alignment
+// is for one goroutine.
+type Alignment struct {
+	Size, Advance, Offset, Grace int64
+	Period                       int64 // of cumulating windows: they all start at a multiple of it, and Size is their step
+	days                         *days // of calendar days, which have no size
+}
 
-// First is the start of the first window that t is in; the others follow every Advance, up to and including t.
-func (a Alignment) First(t int64) int64 { return a.Last(t-a.Size) + a.Advance }
-
-// Last is the start of the last window that t is in.
-func (a Alignment) Last(t int64) int64 {
-	m := (t - a.Offset) % a.Advance
-	if m < 0 {
-		m += a.Advance
+// First is the place of the first window that t is in; the others follow every Advance, up to and including Last.
+func (a *Alignment) First(t int64) int64 {
+	if a.days != nil {
+		from, _ := a.days.at(t)
+		return from
 	}
-	return t - m
+	return t - a.Size - floorMod(t-a.Size-a.Offset, a.Advance) + a.Advance
+}
+
+// Last is the place of the last window that t is in.
+func (a *Alignment) Last(t int64) int64 {
+	if a.days != nil {
+		return a.First(t)
+	}
+	if a.Period > 0 {
+		return a.From(t) + a.Period - a.Size
+	}
+	return t - floorMod(t-a.Offset, a.Advance)
+}
+
+// From is the start of the window at a place.
+func (a *Alignment) From(place int64) int64 {
+	if a.Period > 0 {
+		return place - floorMod(place-a.Offset, a.Period)
+	}
+	return place
+}
+
+// To is the end of the window at a place, exclusive.
+func (a *Alignment) To(place int64) int64 {
+	if a.days != nil {
+		_, to := a.days.at(place)
+		return to
+	}
+	return place + a.Size
+}
+
+// Span is the window at a place.
+func (a *Alignment) Span(place int64) Span { return Span{From: a.From(place), To: a.To(place)} }
+
+func floorMod(t, n int64) int64 {
+	m := t % n
+	if m < 0 {
+		m += n
+	}
+	return m
 }
 
 // Tumbling windows lie side by side: each record is in exactly one, [n*Size, (n+1)*Size) since the epoch.
@@ -49,7 +91,8 @@ type Tumbling struct {
 
 // Alignment implements Aligned.
 func (w Tumbling) Alignment() Alignment {
-	return Alignment{w.Size.Milliseconds(), w.Size.Milliseconds(), w.Offset.Milliseconds(), w.Grace.Milliseconds()}
+	size := w.Size.Milliseconds()
+	return Alignment{Size: size, Advance: size, Offset: w.Offset.Milliseconds(), Grace: w.Grace.Milliseconds()}
 }
 
 // Check implements Window.
@@ -69,7 +112,7 @@ type Hopping struct {
 
 // Alignment implements Aligned.
 func (w Hopping) Alignment() Alignment {
-	return Alignment{w.Size.Milliseconds(), w.Advance.Milliseconds(), w.Offset.Milliseconds(), w.Grace.Milliseconds()}
+	return Alignment{Size: w.Size.Milliseconds(), Advance: w.Advance.Milliseconds(), Offset: w.Offset.Milliseconds(), Grace: w.Grace.Milliseconds()}
 }
 
 // Check implements Window.
@@ -120,6 +163,9 @@ type Span struct {
 	Revision uint64
 	// Final says that the window has closed: no further result follows.
 	Final bool
+	// Retracted says that there is no such window any more: a session has become part of another one, which starts
+	// earlier. The result that comes with it is the last one that the window had.
+	Retracted bool
 }
 
 // Start is the first instant of the window.

@@ -190,7 +190,7 @@ func (g *generations) current(recs []source.Record) []source.Record {
 // Wipe deletes a task's part of the store.
 func Wipe(st *store.Store, t *task.Task) error {
 	b := st.NewBatch()
-	for _, kind := range []byte{task.KindValue, task.KindWindow, task.KindTimer} {
+	for kind := task.KindValue; kind < task.KindMarker; kind++ {
 		for _, id := range t.Stores() {
 			lo := task.AppendPrefix(nil, kind, id, 0)
 			hi := task.AppendPrefix(nil, kind, id, ^uint16(0))

@@ -171,21 +171,30 @@ func (s *backing[K, A]) appendValue(b []byte, e *entry[K, A]) ([]byte, error) {
 	return b, nil
 }
 
-func (s *backing[K, A]) decodeValue(b []byte, e *entry[K, A]) (err error) {
-	rev, n := binary.Uvarint(b)
-	if n <= 0 {
-		return &task.StateError{Store: s.name, Doing: "read entry", Err: errDamaged}
+func (s *backing[K, A]) decodeValue(b []byte, e *entry[K, A]) error {
+	rev, t, b, err := entryHead(b)
+	if err != nil {
+		return &task.StateError{Store: s.name, Doing: "read entry", Err: err}
 	}
-	b = b[n:]
-	t, n := binary.Varint(b)
-	if n <= 0 {
-		return &task.StateError{Store: s.name, Doing: "read entry", Err: errDamaged}
-	}
-	if e.val, err = s.vals.Decode(b[n:]); err != nil {
+	if e.val, err = s.vals.Decode(b); err != nil {
 		return &task.StateError{Store: s.name, Doing: "decode state", Err: err}
 	}
 	e.revision, e.time, e.live, e.logged = rev, t, true, true
 	return nil
+}
+
+// entryHead reads what an entry's value begins with, and returns the rest.
+func entryHead(b []byte) (revision uint64, time int64, rest []byte, err error) {
+	revision, n := binary.Uvarint(b)
+	if n <= 0 {
+		return 0, 0, nil, errDamaged
+	}
+	b = b[n:]
+	time, n = binary.Varint(b)
+	if n <= 0 {
+		return 0, 0, nil, errDamaged
+	}
+	return revision, time, b[n:], nil
 }
 
 // find returns the entry of a key, from the table or the store; a new one that is not live if there is none.

@@ -59,8 +59,8 @@ type LateRecord[V any] struct {
 // pane is one window's table.
 type pane[K comparable, A any] struct {
 	*table[K, A]
-	start int64
-	saved bool // some of it has reached the store, or will
+	start int64 // its place; see window.Alignment
+	saved bool  // some of it has reached the store, or will
 }
 
 // dropped is a window that was deleted since the last cut.
@@ -88,7 +88,14 @@ func (o *Windowed[K, V, A]) Clock() *task.Clock { return o.clock }
 func (o *Windowed[K, V, A]) Due() int64 { return o.due }
 
 func (o *Windowed[K, V, A]) closes(start int64) int64 {
-	return start + o.Window.Size + o.Window.Grace
+	return o.Window.To(start) + o.Window.Grace
+}
+
+// span is a window as its results carry it.
+func (o *Windowed[K, V, A]) span(start int64, revision uint64) window.Span {
+	s := o.Window.Span(start)
+	s.Revision = revision
+	return s
 }
 
 // Process takes a record.
@@ -127,7 +134,7 @@ func (o *Windowed[K, V, A]) Process(c *task.Ctx, k K, v V) {
 		if o.OnUpdate != nil {
 			at := c.Time
 			c.Time = e.time
-			o.OnUpdate(c, k, window.Span{From: start, To: start + o.Window.Size, Revision: e.revision}, e.val)
+			o.OnUpdate(c, k, o.span(start, e.revision), e.val)
 			c.Time, c.Op = at, o.Op
 		}
 	}
@@ -136,7 +143,8 @@ func (o *Windowed[K, V, A]) Process(c *task.Ctx, k K, v V) {
 	}
 	c.Task.Operators[o.Op].Late++
 	if o.Late != nil {
-		o.Late(c, k, LateRecord[V]{Value: v, Time: c.Time, From: last, To: last + o.Window.Size, Watermark: w})
+		s := o.Window.Span(last)
+		o.Late(c, k, LateRecord[V]{Value: v, Time: c.Time, From: s.From, To: s.To, Watermark: w})
 	}
 }
 
@@ -188,7 +196,8 @@ func (o *Windowed[K, V, A]) close(c *task.Ctx, p *pane[K, A]) error {
 	if o.OnCommit != nil {
 		o.commit(c, p)
 	}
-	span := window.Span{From: p.start, To: p.start + o.Window.Size, Final: true}
+	span := o.span(p.start, 0)
+	span.Final = true
 	if o.OnClose != nil {
 		sorted, err := o.sorted(p)
 		if err != nil {
@@ -278,7 +287,7 @@ func (o *Windowed[K, V, A]) commit(c *task.Ctx, p *pane[K, A]) {
 		t, k, h := c.Time, c.Key, c.Headers
 		c.Time, c.Key, c.Headers = e.time, key, nil
 		m := c.Begin()
-		o.OnCommit(c, e.key, window.Span{From: p.start, To: p.start + o.Window.Size, Revision: e.revision}, e.val)
+		o.OnCommit(c, e.key, o.span(p.start, e.revision), e.val)
 		c.End(m)
 		c.Time, c.Key, c.Headers = t, k, h
 	}

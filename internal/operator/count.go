@@ -1,0 +1,44 @@
+package operator
+
+import (
+	"github.com/millstream-go/millstream/internal/task"
+)
+
+// Count keeps one aggregate per key, of the records since its last window closed; see window.Count.
+type Count[K comparable, V, A any] struct {
+	keyWindows[K, V, A]
+	size uint64
+}
+
+// NewCount adds the operator to a task. The spec's Grace is how long a window waits for its next record.
+func NewCount[K comparable, V, A any](t *task.Task, clock *task.Clock, s KeyWindowSpec[K, V, A], size int) *Count[K, V, A] {
+	o := &Count[K, V, A]{size: uint64(size)}
+	o.init(t, clock, s)
+	o.ends = func(s *span[A]) int64 { return s.time + o.Grace }
+	o.register(o)
+	return o
+}
+
+// Process takes a record.
+func (o *Count[K, V, A]) Process(c *task.Ctx, k K, v V) {
+	c.Op = o.Op
+	e := o.entry(c, k)
+	if e == nil {
+		return
+	}
+	s := span[A]{from: c.Time, to: c.Time + 1, time: c.Time}
+	if e.live {
+		s = e.val[0]
+	}
+	o.Update(&s.val, v, !e.live)
+	s.from, s.to = min(s.from, c.Time), max(s.to, c.Time+1)
+	o.counted(&s, c.Time)
+	if s.revision < o.size {
+		o.keep(e, append(e.val[:0], s))
+		o.updated(c, k, &e.val[0])
+		return
+	}
+	o.keep(e, nil)
+	o.updated(c, k, &s)
+	o.emit(c, []closing[K, A]{{k: k, s: s}})
+}

@@ -1,0 +1,372 @@
+package operator
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"slices"
+	"unsafe"
+
+	"github.com/millstream-go/millstream/internal/task"
+	"github.com/millstream-go/millstream/stream/codec"
+)
+
+// keyWindows is what the operators have in common whose windows depend on the records of each key: sessions, sliding
+// and count windows. The windows of a key are a short list in one entry, read and written as a whole.
+//
+// A window takes records until the watermark reaches its end plus the grace period. Then it closes, once: its result is
+// emitted, among those that close at the same watermark in the order of (end, key), and it leaves the list. That it has
+// closed is part of the entry, which is committed together with what closing it has emitted. Which keys have windows to
+// be closed is kept in memory, for all keys that have any; it is read from the store when the task starts.
+type keyWindows[K comparable, V, A any] struct {
+	backing[K, []span[A]]
+	KeyWindowSpec[K, V, A]
+	codec     *spansCodec[A]
+	clock     *task.Clock
+	table     *table[K, []span[A]]
+	schedule  schedule[K]
+	closed    int64
+	spans     int               // windows per entry, about
+	retracted []retracted[K, A] // since the last epoch; kept for OnCommit only
+
+	// ends is the watermark at which a window closes, or at which a closed one is no longer needed.
+	ends func(s *span[A]) int64
+	// retire closes the windows of a key whose time has come. It returns those whose results are final, and those that
+	// stay in the list.
+	retire func(list []span[A], w int64) (closing, kept []span[A], changed bool)
+	// shown says that results are to have the window.
+	shown func(s *span[A]) bool
+}
+
+// KeyWindowSpec is what the topology says about such an operator.
+type KeyWindowSpec[K comparable, V, A any] struct {
+	Op     int32
+	Store  string
+	Keys   codec.Codec[K]
+	Vals   codec.Codec[A]
+	Grace  int64 // ms
+	Update Update[V, A]
+	// What is emitted; each may be nil. See WindowedSpec.
+	OnUpdate, OnCommit, OnClose WindowFn[K, A]
+	Late                        task.KeyedFn[K, LateRecord[V]]
+}
+
+type retracted[K comparable, A any] struct {
+	key K
+	s   span[A]
+}
+
+func (o *keyWindows[K, V, A]) init(t *task.Task, clock *task.Clock, s KeyWindowSpec[K, V, A]) {
+	o.codec = &spansCodec[A]{vals: s.Vals}
+	o.backing = newBacking[K, []span[A]](t, task.KindSpans, s.Store, s.Keys, o.codec)
+	o.KeyWindowSpec, o.clock, o.schedule, o.closed, o.spans = s, clock, newSchedule[K](), math.MinInt64, 1
+	o.ends = func(s *span[A]) int64 { return s.to + o.Grace }
+	o.shown = func(s *span[A]) bool { return true }
+	o.retire = func(list []span[A], w int64) (closing, kept []span[A], changed bool) {
+		for i := range list {
+			if o.ends(&list[i]) <= w {
+				closing = append(closing, list[i])
+			} else {
+				kept = append(kept, list[i])
+			}
+		}
+		return closing, kept, len(closing) > 0
+	}
+}
+
+// register adds the operator, which has o in it, to its task.
+func (o *keyWindows[K, V, A]) register(self interface {
+	task.Stateful
+	task.Timed
+	task.Flusher
+}) {
+	o.task.AddStateful(self)
+	o.task.AddTimed(self)
+	if o.OnCommit != nil {
+		o.task.AddFlusher(self)
+	}
+}
+
+// Clock implements task.Timed.
+func (o *keyWindows[K, V, A]) Clock() *task.Clock { return o.clock }
+
+// Due implements task.Timed.
+func (o *keyWindows[K, V, A]) Due() int64 { return o.schedule.next() }
+
+// watermark is what records are judged by.
+func (o *keyWindows[K, V, A]) watermark() int64 { return max(o.clock.W, o.closed) }
+
+// late gives a record to those who want the late ones.
+func (o *keyWindows[K, V, A]) late(c *task.Ctx, k K, v V, from, to int64) {
+	c.Task.Operators[o.Op].Late++
+	if o.Late != nil {
+		o.Late(c, k, LateRecord[V]{Value: v, Time: c.Time, From: from, To: to, Watermark: o.watermark()})
+	}
+}
+
+// entry is the entry of a key, or nil if the store cannot be read.
+func (o *keyWindows[K, V, A]) entry(c *task.Ctx, k K) *entry[K, []span[A]] {
+	e, err := o.find(o.table, k, 0)
+	if err != nil {
+		c.Task.Fail(err)
+		return nil
+	}
+	return e
+}
+
+// release removes an entry that was made by looking for one.
+func (o *keyWindows[K, V, A]) release(e *entry[K, []span[A]]) {
+	if !e.live && !e.changed && e.epoch == 0 {
+		o.table.remove(e)
+	}
+}
+
+// keep makes list the windows of the key.
+func (o *keyWindows[K, V, A]) keep(e *entry[K, []span[A]], list []span[A]) {
+	e.val, e.live = list, len(list) > 0
+	if !e.live {
+		e.val = nil
+		o.schedule.forget(e.key)
+	}
+	o.table.touch(e)
+	if e.live {
+		o.reschedule(e)
+	}
+}
+
+func (o *keyWindows[K, V, A]) reschedule(e *entry[K, []span[A]]) {
+	due := int64(math.MaxInt64)
+	for i := range e.val {
+		due = min(due, o.ends(&e.val[i]))
+	}
+	o.schedule.need(e.key, due)
+	o.clock.Need(due)
+}
+
+// counted says that the window has taken a record of the time t.
+func (o *keyWindows[K, V, A]) counted(s *span[A], t int64) {
+	s.time = max(s.time, t)
+	if o.shown(s) {
+		s.revision++
+		s.changed = true
+	}
+}
+
+// updated emits a window that a record has changed.
+func (o *keyWindows[K, V, A]) updated(c *task.Ctx, k K, s *span[A]) {
+	if o.OnUpdate == nil || !o.shown(s) {
+		return
+	}
+	t := c.Time
+	c.Time = s.time
+	o.OnUpdate(c, k, s.result(false), s.val)
+	c.Time, c.Op = t, o.Op
+}
+
+// retract emits that there is no such window any more.
+func (o *keyWindows[K, V, A]) retract(c *task.Ctx, k K, s span[A]) {
+	s.revision++
+	if o.OnUpdate != nil {
+		t := c.Time
+		r := s.result(false)
+		r.Retracted = true
+		c.Time = s.time
+		o.OnUpdate(c, k, r, s.val)
+		c.Time, c.Op = t, o.Op
+	}
+	if o.OnCommit != nil && s.sent {
+		val, err := o.codec.clone(s.val) // which is about to change
+		if err != nil {
+			c.Task.Fail(&task.StateError{Store: o.name, Doing: "copy state", Err: err})
+			return
+		}
+		s.val = val
+		o.retracted = append(o.retracted, retracted[K, A]{k, s})
+	}
+}
+
+type closing[K comparable, A any] struct {
+	key []byte
+	k   K
+	s   span[A]
+}
+
+// Advance implements task.Timed: it closes the windows whose grace period is over.
+func (o *keyWindows[K, V, A]) Advance(c *task.Ctx, w int64) {
+	o.closed = w
+	var all []closing[K, A]
+	for {
+		k, ok := o.schedule.take(w)
+		if !ok {
+			break
+		}
+		e := o.entry(c, k)
+		if e == nil {
+			return
+		}
+		if !e.live {
+			o.release(e)
+			continue
+		}
+		closed, kept, changed := o.retire(e.val, w)
+		if !changed { // it was put off
+			o.reschedule(e)
+			continue
+		}
+		for _, s := range closed {
+			all = append(all, closing[K, A]{k: k, s: s})
+		}
+		o.keep(e, kept)
+	}
+	if len(all) == 0 || o.OnClose == nil && o.OnCommit == nil {
+		return
+	}
+	o.emit(c, all)
+}
+
+// emit emits the windows that close.
+func (o *keyWindows[K, V, A]) emit(c *task.Ctx, all []closing[K, A]) {
+	for i := range all {
+		var err error
+		if all[i].key, err = o.keys.Append(nil, all[i].k); err != nil {
+			c.Task.Fail(&task.StateError{Store: o.name, Doing: "encode key", Err: err})
+			return
+		}
+	}
+	slices.SortFunc(all, func(a, b closing[K, A]) int {
+		if a.s.to != b.s.to {
+			if a.s.to < b.s.to {
+				return -1
+			}
+			return 1
+		}
+		return bytes.Compare(a.key, b.key)
+	})
+	t, key, h := c.Time, c.Key, c.Headers
+	for i := range all {
+		x := &all[i]
+		c.Op, c.Key, c.Headers = o.Op, x.key, nil
+		if o.OnCommit != nil && x.s.changed {
+			c.Time = x.s.time
+			o.OnCommit(c, x.k, x.s.result(false), x.s.val)
+		}
+		if o.OnClose != nil {
+			c.Op, c.Time = o.Op, x.s.to-1
+			o.OnClose(c, x.k, x.s.result(true), x.s.val)
+		}
+	}
+	c.Time, c.Key, c.Headers = t, key, h
+}
+
+// Flush implements task.Flusher: it emits what has changed since the last epoch.
+func (o *keyWindows[K, V, A]) Flush(c *task.Ctx) {
+	t, key, h := c.Time, c.Key, c.Headers
+	defer func() { c.Time, c.Key, c.Headers = t, key, h }()
+	emit := func(k K, s *span[A], gone bool) bool {
+		b, err := o.keys.Append(o.buf[:0], k)
+		o.buf = b
+		if err != nil {
+			c.Task.Fail(&task.StateError{Store: o.name, Doing: "encode key", Err: err})
+			return false
+		}
+		r := s.result(false)
+		r.Retracted = gone
+		c.Op, c.Time, c.Key, c.Headers = o.Op, s.time, b, nil
+		o.OnCommit(c, k, r, s.val)
+		return true
+	}
+	for i := range o.retracted {
+		if !emit(o.retracted[i].key, &o.retracted[i].s, true) {
+			return
+		}
+	}
+	o.retracted = nil
+	for _, i := range o.table.changed {
+		e := o.table.slot(i)
+		for j := range e.val {
+			s := &e.val[j]
+			if s.changed && o.shown(s) && !emit(e.key, s, false) {
+				return
+			}
+			s.changed, s.sent = false, true
+		}
+	}
+}
+
+// Restore implements task.Stateful: it looks through the store for what is to be closed when.
+func (o *keyWindows[K, V, A]) Restore(m *task.Marker) error {
+	if m != nil {
+		for _, c := range m.Closed {
+			if c.Store == o.id {
+				o.closed = c.Through
+			}
+		}
+	}
+	complete := true
+	for g := range o.groups {
+		lo, hi := o.bounds(uint16(g), nil)
+		err := o.task.View.Scan(lo, hi, func(key, value []byte) error {
+			complete = false
+			k, err := o.keys.Decode(o.userKey(key))
+			if err != nil {
+				return &task.StateError{Store: o.name, Doing: "decode key", Err: err}
+			}
+			_, _, value, err = entryHead(value)
+			due := int64(math.MaxInt64)
+			if err == nil {
+				err = spanHeads(value, func(s span[A], _ []byte) error {
+					due = min(due, o.ends(&s))
+					return nil
+				})
+			}
+			if err != nil {
+				return &task.StateError{Store: o.name, Doing: "read windows", Err: err}
+			}
+			o.schedule.need(k, due)
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("store %s: %w", o.name, err)
+		}
+	}
+	o.table = newTable[K, []span[A]](complete)
+	return nil
+}
+
+// Cut implements task.Stateful.
+func (o *keyWindows[K, V, A]) Cut(d *task.Delta) error {
+	n := 0
+	for _, i := range o.table.changed {
+		n += len(o.table.slot(i).val)
+	}
+	if len(o.table.changed) > 0 {
+		o.spans = 1 + n/len(o.table.changed)
+	}
+	return o.cut(o.table, d, 0)
+}
+
+// Applied implements task.Stateful.
+func (o *keyWindows[K, V, A]) Applied(epoch uint64) {
+	o.table.applied(epoch)
+	if over := len(o.table.index)*o.perEntry() - int(o.task.Spec.MaxHeld.Load()); over > 0 {
+		o.evict(o.table, over/o.perEntry()+1, epoch)
+	}
+}
+
+func (o *keyWindows[K, V, A]) perEntry() int {
+	return o.entrySize() + o.spans*int(unsafe.Sizeof(span[A]{}))
+}
+
+// Changed implements task.Stateful.
+func (o *keyWindows[K, V, A]) Changed() int { return len(o.table.changed) * o.perEntry() }
+
+// Held implements task.Stateful.
+func (o *keyWindows[K, V, A]) Held() int {
+	var k K
+	return len(o.table.index)*o.perEntry() + len(o.schedule.heap)*3*(int(unsafe.Sizeof(k))+16)
+}
+
+// ClosedThrough implements task.Closer.
+func (o *keyWindows[K, V, A]) ClosedThrough() task.MarkerClosed {
+	return task.MarkerClosed{Store: o.id, Through: o.watermark()}
+}

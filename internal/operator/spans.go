@@ -1,0 +1,123 @@
+package operator
+
+import (
+	"encoding/binary"
+
+	"github.com/millstream-go/millstream/stream/codec"
+	"github.com/millstream-go/millstream/window"
+)
+
+// span is one window of a key, where windows depend on the records of the key.
+type span[A any] struct {
+	from, to int64 // [from, to)
+	time     int64 // largest event time among its records
+	revision uint64
+	closed   bool // it has closed, and is kept only for what later windows begin with
+	val      A
+
+	changed bool // since it was last emitted to OnCommit
+	sent    bool // it was emitted to OnCommit
+}
+
+func (s *span[A]) result(final bool) window.Span {
+	return window.Span{From: s.from, To: s.to, Revision: s.revision, Final: final}
+}
+
+// spansCodec writes the windows of a key, in ascending order:
+//
+//	number uvarint | for each: start varint | length uvarint | time after start uvarint | revision uvarint | flags u8 |
+//	length of state uvarint | state
+//
+// Flag 1 is closed. It is for one goroutine.
+type spansCodec[A any] struct {
+	vals codec.Codec[A]
+	buf  []byte
+}
+
+func (s *spansCodec[A]) Name() string { return s.vals.Name() }
+
+func (s *spansCodec[A]) Append(b []byte, list []span[A]) ([]byte, error) {
+	b = binary.AppendUvarint(b, uint64(len(list)))
+	for i := range list {
+		x := &list[i]
+		b = binary.AppendVarint(b, x.from)
+		b = binary.AppendUvarint(b, uint64(x.to-x.from))
+		b = binary.AppendUvarint(b, uint64(x.time-x.from))
+		b = binary.AppendUvarint(b, x.revision)
+		flags := byte(0)
+		if x.closed {
+			flags = 1
+		}
+		b = append(b, flags)
+		var err error
+		if s.buf, err = s.vals.Append(s.buf[:0], x.val); err != nil {
+			return b, err
+		}
+		b = binary.AppendUvarint(b, uint64(len(s.buf)))
+		b = append(b, s.buf...)
+	}
+	return b, nil
+}
+
+func (s *spansCodec[A]) Decode(b []byte) (list []span[A], err error) {
+	err = spanHeads(b, func(x span[A], state []byte) error {
+		x.sent = true
+		if x.val, err = s.vals.Decode(state); err != nil {
+			return err
+		}
+		list = append(list, x)
+		return nil
+	})
+	return list, err
+}
+
+// spanHeads calls f with each window, whose state it leaves encoded.
+func spanHeads[A any](b []byte, f func(x span[A], state []byte) error) error {
+	uvarint := func() uint64 {
+		v, n := binary.Uvarint(b)
+		if n <= 0 {
+			b = nil
+			return 0
+		}
+		b = b[n:]
+		return v
+	}
+	for n := uvarint(); n > 0; n-- {
+		var x span[A]
+		from, k := binary.Varint(b)
+		if k <= 0 {
+			return errDamaged
+		}
+		b = b[k:]
+		x.from = from
+		x.to = from + int64(uvarint())
+		x.time = from + int64(uvarint())
+		x.revision = uvarint()
+		if len(b) == 0 || b[0] > 1 {
+			return errDamaged
+		}
+		x.closed = b[0] == 1
+		b = b[1:]
+		size := uvarint()
+		if size > uint64(len(b)) {
+			return errDamaged
+		}
+		if err := f(x, b[:size]); err != nil {
+			return err
+		}
+		b = b[size:]
+	}
+	if len(b) > 0 {
+		return errDamaged
+	}
+	return nil
+}
+
+// clone copies an aggregate, with all that it refers to.
+func (s *spansCodec[A]) clone(a A) (A, error) {
+	var err error
+	if s.buf, err = s.vals.Append(s.buf[:0], a); err != nil {
+		return a, err
+	}
+	return s.vals.Decode(s.buf)
+}

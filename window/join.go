@@ -1,0 +1,33 @@
+package window
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Join says which records of two streams belong together in time: a left and a right one of the same key, if
+//
+//	left - Before <= right <= left + After
+//
+// by their event times, both bounds included. So Before reaches back from the left record, and After ahead. One of them
+// may be negative: with Before: -time.Second, After: time.Minute, the right one comes one second to one minute after
+// the left.
+type Join struct {
+	Before, After time.Duration
+	// Grace is how far a record may be behind the watermark and still be joined. A later one is late. What waits for a
+	// match waits so much longer.
+	Grace time.Duration
+}
+
+// Check returns what is wrong with the parameters.
+func (j Join) Check() error {
+	var empty error
+	if j.Before+j.After < 0 {
+		empty = fmt.Errorf("Before is %v and After %v: their sum must not be negative, or nothing matches", j.Before, j.After)
+	}
+	return errors.Join(whole("Before", j.Before), whole("After", j.After), empty, notNegative("Grace", j.Grace))
+}
+
+// String names the parameters that the state depends on.
+func (j Join) String() string { return "join before " + j.Before.String() + " after " + j.After.String() }
