@@ -134,6 +134,7 @@ func (e *engine) create(key slotKey, counts map[string]int32) error {
 	ctx, stop := context.WithCancel(e.run)
 	s := &slot{key: key, task: t, stop: stop, done: make(chan struct{})}
 	e.slots[key] = s
+	e.exchange.ready.Store(false)
 	e.mu.Lock()
 	for _, p := range t.Ports {
 		e.ports[p.Part] = &port{Port: p}
@@ -205,6 +206,13 @@ func (e *engine) begin(s *slot, r *checkpoint.Restored, caughtUp []source.Partit
 	}
 	e.mu.RUnlock()
 	w.poke()
+	for _, o := range e.slots {
+		if o.worker == nil {
+			return
+		}
+	}
+	e.exchange.ready.Store(true)
+	e.pokeAll()
 }
 
 // revoke finishes the epoch and gives tasks away.

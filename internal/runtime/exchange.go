@@ -19,13 +19,16 @@ type exchange struct {
 	limit int64        // bytes under way, beyond which the tasks that read sources wait
 	bytes atomic.Int64 // under way
 	held  atomic.Bool
+	// ready: every task runs. Until then the tasks that read sources wait, since what they hand to a task that is still
+	// being restored would stay under way, and no epoch could end.
+	ready atomic.Bool
 }
 
 func newExchange(e *engine) *exchange { return &exchange{e: e, limit: e.cfg.fetchBytes()} }
 
 // blocks says that a task must not step now.
 func (x *exchange) blocks(t *task.Task) bool {
-	return (x.held.Load() || x.bytes.Load() > x.limit) && !inner(t)
+	return x.e.prog.Memory && (!x.ready.Load() || x.held.Load() || x.bytes.Load() > x.limit) && !inner(t)
 }
 
 // inner says that a task reads other tasks only.
@@ -65,8 +68,16 @@ func (x *exchange) drain(ctx context.Context) error {
 				return fmt.Errorf("drain the exchange: %w", ctx.Err())
 			}
 		}
-		if !worked && x.bytes.Load() == 0 {
+		if worked {
+			continue
+		}
+		if x.bytes.Load() == 0 {
 			return nil
+		}
+		select {
+		case err := <-x.e.failed: // a task that has failed reads no more
+			return err
+		default:
 		}
 	}
 }
