@@ -239,7 +239,8 @@ func (s *session) readOptions() []kgo.Opt {
 	if s.cluster.Profile == Throughput {
 		opts = append(opts, kgo.FetchMinBytes(16<<10), kgo.FetchMaxWait(10*time.Millisecond))
 	} else {
-		opts = append(opts, kgo.FetchMinBytes(1), kgo.FetchMaxWait(5*time.Second))
+		// A partition that is started while a fetch waits is read only after that fetch, so it must not wait long.
+		opts = append(opts, kgo.FetchMinBytes(1), kgo.FetchMaxWait(100*time.Millisecond))
 	}
 	return append(opts, s.cluster.ClientOptions...)
 }
