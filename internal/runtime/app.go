@@ -85,6 +85,10 @@ func (a *App) sessions(ctx context.Context, st *store.Store) error {
 	for try := 0; ; try++ {
 		session, err := a.cfg.Connector.Open(ctx, a.app(instance, owner))
 		if err == nil {
+			if err := a.prog.aligned(session.Partitions()); err != nil {
+				session.Close(ctx)
+				return err
+			}
 			e := &engine{cfg: &a.cfg, prog: a.prog, session: session, store: st, owner: owner, log: a.cfg.Logger, bad: bad, epoch: epoch,
 				now: func() int64 { return time.Now().UnixMilli() }}
 			err = runEngine(ctx, e, a.leave, a.fault, func() { a.engine.Store(e) })
