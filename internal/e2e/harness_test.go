@@ -1,7 +1,9 @@
 package e2e_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -337,8 +339,8 @@ func decode[V any](t *testing.T, recs []kafkatest.Record) (list []V) {
 	return list
 }
 
-// ends returns the number of committed records of a topic, as a reader counts them, and fails if there are more than n:
-// nothing may follow what was expected.
+// noMore reads all committed records of a topic that there are now, and fails if they are not n: nothing may follow what
+// was expected.
 func (b *broker) noMore(t *testing.T, topic string, n int) {
 	t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(b.addrs...), kgo.ConsumeTopics(b.name(topic)), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
@@ -369,4 +371,19 @@ func (b *broker) noMore(t *testing.T, topic string, n int) {
 		})
 	}
 	assert.Equal(t, n, count, "records of %s", topic)
+}
+
+// newer makes a manifest one of a format that does not exist yet.
+func newer(t *testing.T, manifest string) {
+	t.Helper()
+	file, err := os.ReadFile(manifest)
+	require.NoError(t, err)
+	var envelope struct {
+		Manifest json.RawMessage `json:"manifest"`
+	}
+	require.NoError(t, json.Unmarshal(file, &envelope))
+	body := bytes.Replace(envelope.Manifest, []byte(`"format": 1`), []byte(`"format": 99`), 1)
+	require.NotEqual(t, string(envelope.Manifest), string(body))
+	file = fmt.Appendf(nil, "{\"checksum\": \"sha256:%x\",\n\"manifest\": %s}\n", sha256.Sum256(body), body)
+	require.NoError(t, os.WriteFile(manifest, file, 0o600))
 }

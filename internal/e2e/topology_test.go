@@ -47,7 +47,9 @@ func orderTime(o order) time.Time { return time.UnixMilli(o.At) }
 
 // totals is the topology of most tests: orders, without those of no amount and with cents made of the others, summed by
 // user in windows of ten seconds behind a repartition. Every update goes to "updates", closed windows to "finals".
-func totals(b *broker) *stream.Topology {
+func totals(b *broker) *stream.Topology { return totalsTo(b, "updates", "finals") }
+
+func totalsTo(b *broker, updates, finals string) *stream.Topology {
 	t := stream.New("totals")
 	w := t.From(source.Kafka(b.name("orders"), codec.JSON[order]())).
 		Filter(func(o order) bool { return o.Amount > 0 }).
@@ -59,8 +61,19 @@ func totals(b *broker) *stream.Topology {
 	result := func(user string, s window.Span, a tally) total {
 		return total{user, s.From, a.N, a.Sum, s.Revision, s.Final}
 	}
-	w.OnUpdate(result).To(sink.Kafka(b.name("updates"), codec.JSON[total]()))
-	w.OnClose(result).To(sink.Kafka(b.name("finals"), codec.JSON[total]()))
+	w.OnUpdate(result).To(sink.Kafka(b.name(updates), codec.JSON[total]()))
+	w.OnClose(result).To(sink.Kafka(b.name(finals), codec.JSON[total]()))
+	return t
+}
+
+// counts counts the orders of each user.
+func counts(b *broker) *stream.Topology {
+	t := stream.New("counts")
+	t.From(source.Kafka(b.name("orders"), codec.JSON[order]())).
+		KeyBy(func(o order) string { return o.User }).
+		Count("counts").
+		Changes(func(user string, n int64) total { return total{User: user, N: n} }).
+		To(sink.Kafka(b.name("updates"), codec.JSON[total]()))
 	return t
 }
 
@@ -134,10 +147,15 @@ func (s *shop) updates() (n int) {
 // of which has the sum; and, if all have closed, one final result each, the same as the last update.
 func (s *shop) check(t *testing.T, b *broker, closed bool) {
 	t.Helper()
+	s.checkIn(t, b, "updates", "finals", closed)
+}
+
+func (s *shop) checkIn(t *testing.T, b *broker, updates, finals string, closed bool) {
+	t.Helper()
 	want := s.want()
 	n := s.updates()
 	last := map[string]total{}
-	for _, u := range decode[total](t, b.read(t, "updates", n)) {
+	for _, u := range decode[total](t, b.read(t, updates, n)) {
 		k := place(u.User, u.From)
 		require.Equal(t, last[k].Rev+1, u.Rev, "update of %s: none may be missing or there twice", k)
 		require.Equal(t, int64(u.Rev), u.N, k)
@@ -147,15 +165,15 @@ func (s *shop) check(t *testing.T, b *broker, closed bool) {
 	for k, w := range want {
 		assert.Equal(t, w, tally{last[k].N, last[k].Sum}, k)
 	}
-	b.noMore(t, "updates", n)
+	b.noMore(t, updates, n)
 	if !closed {
 		return
 	}
 	delete(want, place("end", 1_000_000_000))
-	finals := decode[total](t, b.read(t, "finals", len(want)))
-	b.noMore(t, "finals", len(want))
+	results := decode[total](t, b.read(t, finals, len(want)))
+	b.noMore(t, finals, len(want))
 	seen := map[string]bool{}
-	for _, f := range finals {
+	for _, f := range results {
 		k := place(f.User, f.From)
 		assert.False(t, seen[k], "%s has closed twice", k)
 		seen[k] = true
