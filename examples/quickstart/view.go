@@ -73,7 +73,7 @@ func introduce(out io.Writer, o options, brokers []string, t topics) {
 	}
 	fmt.Fprintf(out, `Millstream quickstart: what does each card spend?
 
-  %s → approved payments → by card → windows of %v, every %v → %s
+  %s → approved → by card → windows of %v, every %v → %s
   payments that come too late for all their windows → %s
 
   Kafka    %s
@@ -250,18 +250,30 @@ func (v *view) summarize(interrupted bool, d time.Duration, o options) {
 	if o.dir != defaultDir() {
 		again += " -state " + o.dir
 	}
-	width := len(again + " -reset")
-	v.printf("\n%s after %.1f s: %s payments read, %s results written to %s, %s late payments to %s.\n", why, d.Seconds(),
-		thousands(int64(read)), thousands(int64(v.results)), v.t.features, thousands(int64(v.late)), v.t.late)
+	v.printf("\n%s after %.1f s.\n", why, d.Seconds())
+	v.printf("  %7s payments read from %s\n", thousands(int64(read)), v.t.payments)
+	v.printf("  %7s results written to %s\n", thousands(int64(v.results)), v.t.features)
+	v.printf("  %7s late payments written to %s\n", thousands(int64(v.late)), v.t.late)
 	if at := v.positions(); len(at) > 0 {
 		v.printf("Committed, exactly once, together with the windows that are still open:\n  %s: partition %s\n", v.t.payments, strings.Join(at, ", "))
 	}
-	v.printf("\nGo on\n  %-*s  from these positions\n", width, again)
+	ways := [][2]string{{again, "from these positions"}}
 	if o.brokers == "" {
-		v.printf("  %-*s  from the beginning\n  %-*s  on your Kafka\n", width, again+" -reset", width, "go run ./examples/quickstart -brokers localhost:9092")
+		ways = append(ways, [2]string{again + " -reset", "from the beginning"},
+			[2]string{"go run ./examples/quickstart -brokers localhost:9092", "on your Kafka"})
 	} else {
-		v.printf("  %-*s  from these positions, with the state restored from Kafka\n  %-*s  from the beginning\n", width, again+" -reset", width,
-			"go run ./examples/quickstart -brokers "+o.brokers+" -prefix another-")
+		ways = append(ways, [2]string{again + " -reset", "the same, with the state restored from Kafka"},
+			[2]string{"go run ./examples/quickstart -brokers " + o.brokers + " -prefix another-", "from the beginning"})
+	}
+	width := 0
+	for _, w := range ways {
+		width = max(width, len(w[0]))
+	}
+	v.printf("\nGo on\n")
+	for _, w := range ways {
+		v.printf("  %-*s  %s\n", width, w[0], w[1])
+	}
+	if o.brokers != "" {
 		v.printf("The topics %s* are still there; nothing was deleted.\n", o.prefix)
 	}
 	v.printf("The application is examples/quickstart/topology.go.\n")
