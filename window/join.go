@@ -30,4 +30,6 @@ func (j Join) Check() error {
 }
 
 // String names the parameters that the state depends on.
-func (j Join) String() string { return "join before " + j.Before.String() + " after " + j.After.String() }
+func (j Join) String() string {
+	return "join before " + j.Before.String() + " after " + j.After.String()
+}

@@ -32,6 +32,7 @@ type shelf[K comparable, V any] struct {
 	side   byte
 	keys   codec.Codec[K]
 	vals   codec.Codec[V]
+	group  func(key []byte) uint16
 	groups int
 	width  int64 // of a bucket, ms
 	hold   int64 // ms
@@ -111,6 +112,7 @@ type droppedBucket struct {
 
 func newShelf[K comparable, V any](t *task.Task, name string, side byte, keys codec.Codec[K], vals codec.Codec[V], width, hold int64, takes bool) *shelf[K, V] {
 	return &shelf[K, V]{task: t, name: name, id: task.ID(name), side: side, keys: keys, vals: vals, groups: t.Spec.KeyGroups,
+		group: func(key []byte) uint16 { return task.Group(key, t.Spec.KeyGroups) },
 		width: width, hold: hold, takes: takes, taken: eventtime.None, buckets: map[int64]*bucket[K, V]{}, due: math.MaxInt64}
 }
 
@@ -131,7 +133,7 @@ func (s *shelf[K, V]) keyPrefix(b []byte, start int64, k K) ([]byte, error) {
 	if err != nil {
 		return b, err
 	}
-	b = s.prefix(b, task.Group(key, s.groups), &start)
+	b = s.prefix(b, s.group(key), &start)
 	return append(binary.AppendUvarint(b, uint64(len(key))), key...), nil
 }
 
