@@ -98,11 +98,7 @@ func (c *Committer) Commit(ctx context.Context, deltas []*task.Delta, now time.T
 		if err := c.Session.Commit(ctx, positions); err != nil {
 			return fmt.Errorf("epoch: commit: %w", err)
 		}
-		c.mu.Lock()
-		for _, p := range positions {
-			c.committed[p.Partition] = p.Next
-		}
-		c.mu.Unlock()
+		c.note(positions)
 		lap(&c.durations.Commit)
 		return nil
 	}
@@ -137,7 +133,20 @@ func (c *Committer) Ahead(ctx context.Context, at []connect.PositionCommit) erro
 	if err := c.Session.Commit(ctx, at); err != nil {
 		return fmt.Errorf("commit positions before processing: %w", err)
 	}
+	c.note(at)
 	return nil
+}
+
+// note remembers what was committed.
+func (c *Committer) note(at []connect.PositionCommit) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.committed == nil {
+		c.committed = map[source.Partition]source.Position{}
+	}
+	for _, p := range at {
+		c.committed[p.Partition] = p.Next
+	}
 }
 
 // Idle says that an epoch would change nothing.
@@ -152,20 +161,27 @@ func (c *Committer) Idle(deltas []*task.Delta) bool {
 
 // positions lists what is to be committed: the positions that have moved, and all those of tasks that did anything or
 // send a watermark along, so that a transaction with output from a timer alone is checked against the group's
-// generation too.
+// generation too. A task whose partition never had a record has no position; what it sends along goes with those of the
+// others.
 func (c *Committer) positions(deltas []*task.Delta) (list []connect.PositionCommit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.committed == nil {
 		c.committed = map[source.Partition]source.Position{}
 	}
-	for _, d := range deltas {
-		for _, p := range d.Task.Ports {
-			at, ok := d.Positions[p.Part]
-			if old, had := c.committed[p.Part]; ok && (d.Touched || !had || old != at || c.carriesMoved(d)) {
-				list = append(list, connect.PositionCommit{Partition: p.Part, Next: at, Metadata: c.metadata(d, p)})
+	collect := func(needed func(d *task.Delta, moved bool) bool) {
+		for _, d := range deltas {
+			for _, p := range d.Task.Ports {
+				at, ok := d.Positions[p.Part]
+				if old, had := c.committed[p.Part]; ok && needed(d, !had || old != at) {
+					list = append(list, connect.PositionCommit{Partition: p.Part, Next: at, Metadata: c.metadata(d, p)})
+				}
 			}
 		}
+	}
+	collect(func(d *task.Delta, moved bool) bool { return d.Touched || moved || c.carriesMoved(d) })
+	if len(list) == 0 && slices.ContainsFunc(deltas, c.carriesMoved) {
+		collect(func(*task.Delta, bool) bool { return true })
 	}
 	slices.SortFunc(list, func(a, b connect.PositionCommit) int {
 		return strings.Compare(a.Partition.String(), b.Partition.String())
