@@ -242,6 +242,9 @@ func (d *Driver) commit() bool {
 		return true
 	}
 	err := d.committer.Commit(d.ctx, deltas, d.wall())
+	if err == nil && d.o.guarantee == connect.AtMostOnce {
+		err = d.committer.Ahead(d.ctx, nil)
+	}
 	if err == nil && d.dies(AfterApply) {
 		err = errKilled
 	}
