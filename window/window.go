@@ -163,8 +163,8 @@ type Span struct {
 	Revision uint64
 	// Final says that the window has closed: no further result follows.
 	Final bool
-	// Retracted says that there is no such window any more: a session has become part of another one, which starts
-	// earlier. The result that comes with it is the last one that the window had.
+	// Retracted says that there is no such window any more, because it has become (part of) one that starts elsewhere:
+	// sessions merge. The result that comes with it is the last one that the window had, with the next revision.
 	Retracted bool
 }
 

@@ -29,6 +29,10 @@ func (o *Count[K, V, A]) Process(c *task.Ctx, k K, v V) {
 	s := span[A]{from: c.Time, to: c.Time + 1, time: c.Time}
 	if e.live {
 		s = e.val[0]
+		if c.Time < s.from {
+			o.retract(c, k, s)
+			s.sent = false
+		}
 	}
 	o.Update(&s.val, v, !e.live)
 	s.from, s.to = min(s.from, c.Time), max(s.to, c.Time+1)

@@ -18,8 +18,8 @@ import (
 // That is how a new record's own windows begin: with a copy of that content. The record is then added to every window
 // that it is in. What is copied are aggregates; records are not kept.
 //
-// The last of the closed windows of a key stays in the list for the same reason: a later record may need its content.
-// It takes records too, and is never emitted again.
+// The last of the closed windows of a key stays in the list for the same reason: a later record may need its content,
+// or to know of its last record. It takes records too, and is never emitted again.
 type Sliding[K comparable, V, A any] struct {
 	keyWindows[K, V, A]
 	size     int64 // ms, of [from, to)
@@ -32,7 +32,7 @@ func NewSliding[K comparable, V, A any](t *task.Task, clock *task.Clock, s KeyWi
 	o.init(t, clock, s)
 	o.ends = func(s *span[A]) int64 {
 		if s.closed {
-			return s.time + o.size + o.Grace // from when on no open window can begin with it
+			return s.time + 1 + o.size + o.Grace // when even the window has closed that its last record has dropped out of
 		}
 		return s.to + o.Grace
 	}
