@@ -33,7 +33,7 @@ type Alignment struct {
 }
 
 // First is the place of the first window that t is in; the others follow every Advance, up to and including Last.
-func (a *Alignment) First(t int64) int64 {
+func (a Alignment) First(t int64) int64 {
 	if a.days != nil {
 		from, _ := a.days.at(t)
 		return from
@@ -42,7 +42,7 @@ func (a *Alignment) First(t int64) int64 {
 }
 
 // Last is the place of the last window that t is in.
-func (a *Alignment) Last(t int64) int64 {
+func (a Alignment) Last(t int64) int64 {
 	if a.days != nil {
 		return a.First(t)
 	}
@@ -53,7 +53,7 @@ func (a *Alignment) Last(t int64) int64 {
 }
 
 // From is the start of the window at a place.
-func (a *Alignment) From(place int64) int64 {
+func (a Alignment) From(place int64) int64 {
 	if a.Period > 0 {
 		return place - floorMod(place-a.Offset, a.Period)
 	}
@@ -61,7 +61,7 @@ func (a *Alignment) From(place int64) int64 {
 }
 
 // To is the end of the window at a place, exclusive.
-func (a *Alignment) To(place int64) int64 {
+func (a Alignment) To(place int64) int64 {
 	if a.days != nil {
 		_, to := a.days.at(place)
 		return to
@@ -70,7 +70,7 @@ func (a *Alignment) To(place int64) int64 {
 }
 
 // Span is the window at a place.
-func (a *Alignment) Span(place int64) Span { return Span{From: a.From(place), To: a.To(place)} }
+func (a Alignment) Span(place int64) Span { return Span{From: a.From(place), To: a.To(place)} }
 
 func floorMod(t, n int64) int64 {
 	m := t % n
