@@ -1,0 +1,142 @@
+package task
+
+import (
+	"fmt"
+	"runtime/debug"
+	"strconv"
+
+	"github.com/millstream-go/millstream/onerror"
+	"github.com/millstream-go/millstream/source"
+)
+
+// Bad is a record that was given up on, as it is reported.
+type Bad struct {
+	Task, Operator, Site string
+	Partition            source.Partition
+	Position             source.Position
+	Policy               onerror.Policy
+	Err                  error
+}
+
+// RecordError is a record that stopped the application, because its policy is to fail.
+type RecordError struct{ Bad }
+
+func (e *RecordError) Error() string {
+	return fmt.Sprintf("operator %s (declared at %s), task %s, record %v of %v: %v", e.Operator, e.Site, e.Task, e.Position, e.Partition, e.Err)
+}
+func (e *RecordError) Unwrap() error { return e.Err }
+
+// StateError is state that cannot be encoded or decoded. It stops the application: the record that caused it has
+// changed the state already, or the state is needed to go on.
+type StateError struct {
+	Store string
+	Doing string // "encode key", "decode state"
+	Err   error
+}
+
+func (e *StateError) Error() string {
+	return "store " + e.Store + ": " + e.Doing + ": " + e.Err.Error()
+}
+func (e *StateError) Unwrap() error { return e.Err }
+
+// PanicError is a panic of a user's function.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
+
+// recoverTimer ends the task after a panic in a user's function that ran for a window or a timer: there is no record
+// that could be given up instead.
+func (t *Task) recoverTimer() {
+	if v := recover(); v != nil {
+		t.ctx.rejected = &PanicError{Value: v, Stack: debug.Stack()}
+		t.failResult()
+	}
+}
+
+func (t *Task) failResult() {
+	b := t.bad(source.Partition{}, source.Position{}, onerror.Fail)
+	t.ctx.rejected, t.ctx.policy = nil, nil
+	t.Fail(fmt.Errorf("operator %s (declared at %s), task %s, while a window closed or a timer fired: %w", b.Operator, b.Site, b.Task, b.Err))
+}
+
+// giveUpResult applies the policy to what a window or a timer has emitted. A dead letter has its key and its time, and
+// no value: there is no record that was read.
+func (t *Task) giveUpResult(m Mark) {
+	t.Out.rewind(m.out)
+	t.Cross.rewind(m.cross)
+	policy := t.Ports[0].Spec.OnError
+	if t.ctx.policy != nil {
+		policy = *t.ctx.policy
+	}
+	if policy.Action == onerror.ActionFail {
+		t.failResult()
+		return
+	}
+	t.drop(policy, &source.Record{Key: t.ctx.Key, Time: t.ctx.Time}, t.bad(source.Partition{}, source.Position{}, policy))
+}
+
+// giveUp applies the policy to a record, and takes back what it has written.
+func (t *Task) giveUp(p *Port, r *source.Record, m mark) {
+	t.Out.rewind(m)
+	policy := p.Spec.OnError
+	if t.ctx.policy != nil {
+		policy = *t.ctx.policy
+	}
+	b := t.bad(p.Part, r.Position, policy)
+	if policy.Action == onerror.ActionFail {
+		t.err = &RecordError{b}
+	}
+	t.drop(policy, r, b)
+}
+
+// drop counts and reports what was given up on, and writes the dead letter.
+func (t *Task) drop(policy onerror.Policy, r *source.Record, b Bad) {
+	t.ctx.rejected, t.ctx.policy = nil, nil
+	op := &t.Operators[t.ctx.Op]
+	switch policy.Action {
+	case onerror.ActionFail:
+	case onerror.ActionDeadLetter:
+		op.DeadLettered++
+		t.deadLetter(policy.Topic, r, b)
+	default:
+		op.Skipped++
+	}
+	t.onBad(b)
+}
+
+func (t *Task) bad(part source.Partition, pos source.Position, policy onerror.Policy) Bad {
+	b := Bad{Task: t.ID(), Partition: part, Position: pos, Policy: policy, Err: t.ctx.rejected}
+	if int(t.ctx.Op) < len(t.Operators) {
+		b.Operator, b.Site = t.Operators[t.ctx.Op].Name, t.Operators[t.ctx.Op].Site
+	}
+	return b
+}
+
+func (t *Task) deadLetter(topic string, r *source.Record, b Bad) {
+	headers, at := r.Headers, r.Time
+	if ms, ok := carriedTime(r); ok {
+		headers, at = headers[1:], ms
+	}
+	h := make([]source.Header, 0, len(headers)+6)
+	for _, x := range headers {
+		h = append(h, source.Header{Key: x.Key, Value: append([]byte(nil), x.Value...)})
+	}
+	add := func(k, v string) { h = append(h, source.Header{Key: "millstream-" + k, Value: []byte(v)}) }
+	add("error", b.Err.Error())
+	add("operator", b.Operator)
+	if b.Partition.Stream != "" {
+		add("topic", b.Partition.Stream)
+		add("partition", strconv.Itoa(int(b.Partition.Index)))
+		add("offset", b.Position.String())
+	}
+	add("time", strconv.FormatInt(at, 10))
+	buf, keyLen := t.Out.Buf(), -1
+	if r.Key != nil {
+		buf = append(buf, r.Key...)
+		keyLen = len(r.Key)
+	}
+	t.Out.Add(topic, -1, append(buf, r.Value...), keyLen, h, t.Now, r.Value == nil)
+}

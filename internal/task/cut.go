@@ -1,0 +1,127 @@
+package task
+
+import (
+	"fmt"
+	"runtime/debug"
+
+	"github.com/millstream-go/millstream/source"
+)
+
+// Resume raises the watermark to the one that the store was left at. It can be higher than the inputs' smallest: an input
+// that was idle, and came back, does not take the watermark back with it.
+func (k *Clock) Resume(m *Marker, store uint32) {
+	if m == nil {
+		return
+	}
+	for _, c := range m.Closed {
+		if c.Store == store {
+			k.W = max(k.W, c.Through)
+			k.next = k.W
+		}
+	}
+}
+
+// Cut ends the task's part of an epoch: it hands over what has changed and where the inputs stand.
+func (t *Task) Cut(epoch uint64) (d *Delta, err error) {
+	defer func() {
+		if v := recover(); v != nil { // a codec of the user's
+			d, err = nil, fmt.Errorf("task %s: hand over state: %w", t.ID(), &PanicError{Value: v, Stack: debug.Stack()})
+		}
+	}()
+	d = &Delta{Task: t, Epoch: epoch, Touched: t.touched || t.moved, Positions: map[source.Partition]source.Position{}}
+	t.flush()
+	if t.err != nil {
+		return nil, t.err
+	}
+	for _, s := range t.stateful {
+		if err := s.Cut(d); err != nil {
+			return nil, fmt.Errorf("task %s: hand over state: %w", t.ID(), err)
+		}
+	}
+	for _, p := range t.Ports {
+		if p.known && !p.Spec.Memory {
+			d.Positions[p.Part] = p.next
+		}
+	}
+	for i := range t.carries {
+		if c := &t.carries[i]; !c.memory {
+			d.Carry = append(d.Carry, t.carry(c))
+		}
+	}
+	if len(d.Entries) > 0 {
+		d.Touched = true
+	}
+	if t.Spec.Changelog != "" && d.Touched {
+		t.mark(d)
+	}
+	t.touched, t.moved = false, false
+	return d, nil
+}
+
+func (t *Task) flush() {
+	defer t.recoverTimer()
+	t.ctx.Port = nil
+	for _, o := range t.flushers {
+		o.Flush(&t.ctx)
+	}
+}
+
+func (t *Task) mark(d *Delta) {
+	m := &Marker{Owner: t.Spec.Owner, Epoch: d.Epoch}
+	for _, p := range t.Ports {
+		m.Inputs = append(m.Inputs, MarkerInput{Stream: p.Part.Stream, Index: p.Part.Index, Position: p.next, Watermark: p.Input.Watermark,
+			Max: p.Time.Max, Idle: p.Input.Idle, Carried: p.Carried.Tasks})
+	}
+	for _, s := range t.stateful {
+		if c, ok := s.(Closer); ok {
+			m.Closed = append(m.Closed, c.ClosedThrough())
+		}
+	}
+	t.Marker = m
+	d.Sort()
+	key := MarkerKey(t.Spec.Subtopology)
+	b := append(d.Buf(len(key)+256), key...)
+	d.Put(AppendMarker(b, m), len(key), false, false)
+}
+
+// Resume sets the watermark of an input of a task that keeps no changelog: it travels with the committed position.
+func (t *Task) Resume(part source.Partition, watermark int64) {
+	for _, p := range t.Ports {
+		if p.Part == part && !p.Spec.Repartition && watermark > p.Input.Watermark {
+			p.Input.Watermark = watermark
+			p.Time.Max = watermark + p.Spec.Bound
+			p.seen = p.Time.Max
+		}
+	}
+}
+
+// Applied says that the epoch is in the store.
+func (t *Task) Applied(epoch uint64) {
+	for _, s := range t.stateful {
+		s.Applied(epoch)
+	}
+}
+
+// Changed is about how many bytes the next Cut will hand over; Held is what the caches hold.
+func (t *Task) Changed() (n int) {
+	for _, s := range t.stateful {
+		n += s.Changed()
+	}
+	return n
+}
+
+// Stores are the numbers of the task's stores.
+func (t *Task) Stores() (ids []uint32) {
+	for _, s := range t.stateful {
+		ids = append(ids, s.StoreID())
+	}
+	return ids
+}
+
+// Held is what the caches hold, in bytes.
+func (t *Task) Held() (n int) {
+	for _, s := range t.stateful {
+		n += s.Held()
+	}
+	return n
+}

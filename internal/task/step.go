@@ -1,0 +1,268 @@
+package task
+
+import (
+	"fmt"
+	"math"
+	"runtime/debug"
+
+	"github.com/millstream-go/millstream/internal/eventtime"
+	"github.com/millstream-go/millstream/source"
+)
+
+// Step does a bounded piece of work: at most n records, then whatever is due. It says whether it did anything. After
+// an error the task is of no use.
+func (t *Task) Step(now int64, n int) (worked bool, err error) {
+	if t.state != Running || t.err != nil {
+		return false, t.err
+	}
+	t.Now = now
+	for done := 0; done < n && t.err == nil; {
+		p := t.pick()
+		if p == nil {
+			break
+		}
+		batch := n - done
+		if len(t.Ports) > 1 {
+			batch = 1
+		}
+		k := t.read(p, batch)
+		if k == 0 {
+			break
+		}
+		done += k
+		worked = true
+	}
+	if t.err == nil {
+		t.idle()
+		worked = t.fireWall() || worked
+	}
+	return worked, t.err
+}
+
+// pick chooses the port to read from: the one whose next record is the earliest. That means nothing while a port might
+// still deliver an earlier one, so a port without a record must be known to be caught up.
+func (t *Task) pick() *Port {
+	if len(t.Ports) == 1 {
+		if p := t.Ports[0]; p.head() != nil {
+			return p
+		}
+		return nil
+	}
+	var best *Port
+	var bestTime int64
+	for _, p := range t.Ports {
+		r := p.head()
+		if r == nil {
+			if !p.caughtUp && !p.limited {
+				return nil
+			}
+			continue
+		}
+		if h := p.headTime(&t.ctx, r); best == nil || h < bestTime {
+			best, bestTime = p, h
+		}
+	}
+	return best
+}
+
+// read runs up to n records of a port. One recover serves them all: a panic ends the call, and the next Step goes on
+// behind the record that caused it.
+func (t *Task) read(p *Port, n int) (done int) {
+	var m, x mark
+	defer func() {
+		if v := recover(); v != nil {
+			t.ctx.rejected, t.ctx.policy = &PanicError{Value: v, Stack: debug.Stack()}, nil
+			t.Cross.rewind(x)
+			t.giveUp(p, &p.cur.Records[p.at], m)
+			p.pass()
+			done++
+		}
+	}()
+	c := &t.ctx
+	for done < n {
+		r := p.head()
+		if r == nil {
+			break
+		}
+		t.touched = true
+		m, x = t.Out.mark(), t.Cross.mark()
+		c.Time, c.Key, c.Headers, c.Port = r.Time, r.Key, r.Headers, p
+		if p.Spec.Repartition && t.control(p, r) {
+			p.pass()
+			done++
+			continue
+		}
+		p.Run(c, r)
+		if c.rejected != nil {
+			t.Cross.rewind(x)
+			t.giveUp(p, r, m)
+			if t.err != nil {
+				return done
+			}
+		}
+		p.pass()
+		done++
+		if p.seen > p.Time.Max || p.Input.Idle {
+			t.observe(p)
+		}
+		if t.err != nil || t.Out.Bytes+t.Cross.Bytes > 1<<20 {
+			break
+		}
+	}
+	p.lastRead = t.Now
+	return done
+}
+
+// control takes the event time out of a repartition topic's record, or handles a control record.
+func (t *Task) control(p *Port, r *source.Record) bool {
+	if ms, ok := carriedTime(r); ok {
+		t.ctx.Time, t.ctx.Headers = ms, r.Headers[1:]
+		return false
+	}
+	if len(r.Headers) == 0 || r.Headers[0].Key != ControlHeader {
+		return false
+	}
+	ctl, err := DecodeControl(r.Value)
+	if err != nil {
+		t.err = fmt.Errorf("task %s: record %v of %v: %w", t.ID(), r.Position, p.Part, err)
+		return true
+	}
+	for _, u := range ctl.Tasks {
+		p.Carried.Observe(int(u.Task), u.Watermark, u.Idle)
+	}
+	if in := p.Carried.Input(); in.Idle {
+		p.Input.Idle = true
+	} else {
+		p.Input = eventtime.Input{Watermark: max(in.Watermark, p.Input.Watermark)}
+	}
+	t.tick(p)
+	return true
+}
+
+// observe moves a source port's watermark.
+func (t *Task) observe(p *Port) {
+	if p.Spec.Repartition {
+		return
+	}
+	w, _ := p.Time.Observe(p.seen)
+	p.Input = eventtime.Input{Watermark: max(w, p.Input.Watermark)}
+	t.tick(p)
+}
+
+// tick moves the clocks behind a port, and fires what is due.
+func (t *Task) tick(p *Port) {
+	fire := false
+	for _, k := range p.clocks {
+		if w, ok := k.merge(); ok && w > k.next {
+			k.next = w
+			if k.stage == 0 {
+				k.W = w
+			}
+			t.moved = true
+			fire = fire || w >= k.due
+		}
+	}
+	if fire {
+		t.fire()
+	} else if t.staged {
+		t.show(math.MaxInt)
+	}
+}
+
+// show lets the operators up to a stage see what time it is.
+func (t *Task) show(stage int) {
+	for _, k := range t.clocks {
+		if k.stage <= stage {
+			k.W = max(k.W, k.next)
+		}
+	}
+}
+
+// fire lets the operators act in topological order: what one emits reaches the next before that one's time moves.
+func (t *Task) fire() {
+	defer t.recoverTimer()
+	c := &t.ctx
+	port := c.Port
+	c.Port = nil
+	stage := 0
+	for _, o := range t.timed {
+		if k := o.Clock(); k.stage > stage {
+			stage = k.stage
+			t.show(stage)
+		}
+		if w := o.Clock().W; w >= o.Due() {
+			t.touched = true
+			o.Advance(c, w)
+		}
+	}
+	c.Port = port
+	if t.staged {
+		t.show(math.MaxInt)
+	}
+	t.rearm()
+}
+
+func (t *Task) rearm() {
+	for _, k := range t.clocks {
+		k.due = math.MaxInt64
+	}
+	for _, o := range t.timed {
+		o.Clock().Need(o.Due())
+	}
+}
+
+// idle marks ports that have been silent for long. A port with a queue is not idle, however slow the task.
+func (t *Task) idle() {
+	for _, p := range t.Ports {
+		if !p.mayIdle() {
+			continue
+		}
+		if p.lastRead == 0 {
+			p.lastRead = t.Now
+		}
+		if t.Now-p.lastRead >= p.Spec.IdleAfter {
+			p.Input.Idle = true
+			t.moved = true
+			t.tick(p)
+		}
+	}
+}
+
+// IdleDue is when a port becomes idle next, as a wall-clock time; math.MaxInt64 if none will.
+func (t *Task) IdleDue() int64 {
+	due := int64(math.MaxInt64)
+	for _, p := range t.Ports {
+		if p.mayIdle() && p.lastRead > 0 {
+			due = min(due, p.lastRead+p.Spec.IdleAfter)
+		}
+	}
+	for _, o := range t.wall {
+		due = min(due, o.WallDue())
+	}
+	return due
+}
+
+func (t *Task) fireWall() (worked bool) {
+	defer t.recoverTimer()
+	for _, o := range t.wall {
+		if o.WallDue() <= t.Now {
+			t.touched, worked = true, true
+			t.ctx.Port = nil
+			o.AdvanceWall(&t.ctx, t.Now)
+		}
+	}
+	return worked
+}
+
+// Advance moves the event time of a source's port as a record of the time ms would. It is for the test driver.
+func (t *Task) Advance(p *Port, ms, now int64) error {
+	if t.state != Running || t.err != nil {
+		return t.err
+	}
+	t.Now, p.lastRead, t.touched = now, now, true
+	p.Observe(ms)
+	if p.seen > p.Time.Max || p.Input.Idle {
+		t.observe(p)
+	}
+	return t.err
+}
