@@ -1,9 +1,6 @@
 package stream
 
-import (
-	engine "github.com/millstream-go/millstream/internal/runtime"
-	"github.com/millstream-go/millstream/internal/store"
-)
+import engine "github.com/millstream-go/millstream/internal/runtime"
 
 // The errors of Run that a program may want to tell apart, with errors.Is. What Run returns wraps them, and says what
 // is wrong where and how to mend it.
@@ -13,19 +10,19 @@ var (
 	// ErrGrown: partitions were added to a topic that is read with FromKeyed, so that keys have changed their place.
 	ErrGrown = engine.ErrGrown
 	// ErrInUse: another process, or another App in this one, runs on the state directory.
-	ErrInUse = store.ErrInUse
+	ErrInUse = engine.ErrInUse
 	// ErrNewer: the state directory was written by a newer version of Millstream.
-	ErrNewer = store.ErrNewer
+	ErrNewer = engine.ErrNewer
 	// ErrOtherTopology: the state directory belongs to another application, or to a topology with other stores.
-	ErrOtherTopology = store.ErrOtherTopology
+	ErrOtherTopology = engine.ErrOtherTopology
 	// ErrOtherLayout: Config.KeyGroups or Config.Exchange is not the one that the state was made with.
-	ErrOtherLayout = store.ErrOtherLayout
+	ErrOtherLayout = engine.ErrOtherLayout
 	// ErrDamaged: a file of the state directory is missing, or is not what was written.
-	ErrDamaged = store.ErrDamaged
+	ErrDamaged = engine.ErrDamaged
 	// ErrDiskFull: the disk of the state directory was full at the start. While an application runs, a full disk does
 	// not end it: it waits for space.
-	ErrDiskFull = store.ErrDiskFull
+	ErrDiskFull = engine.ErrDiskFull
 	// ErrIO: a write to the state directory failed. What was committed is not lost: start again once the disk is mended,
 	// or on another one.
-	ErrIO = store.ErrIO
+	ErrIO = engine.ErrIO
 )

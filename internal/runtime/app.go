@@ -18,12 +18,6 @@ import (
 	"github.com/millstream-go/millstream/onerror"
 )
 
-// ErrGrown: a topic that is read by its own keys has more partitions than its state was laid out for.
-var ErrGrown = errors.New("partitions were added to a keyed topic")
-
-// ErrRunning: Run was called while it runs.
-var ErrRunning = errors.New("application is running already")
-
 // App runs a program.
 type App struct {
 	cfg     Config

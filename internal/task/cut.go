@@ -7,20 +7,6 @@ import (
 	"github.com/millstream-go/millstream/source"
 )
 
-// Resume raises the watermark to the one that the store was left at. It can be higher than the inputs' smallest: an input
-// that was idle, and came back, does not take the watermark back with it.
-func (k *Clock) Resume(m *Marker, store uint32) {
-	if m == nil {
-		return
-	}
-	for _, c := range m.Closed {
-		if c.Store == store {
-			k.W = max(k.W, c.Through)
-			k.next = k.W
-		}
-	}
-}
-
 // Cut ends the task's part of an epoch: it hands over what has changed and where the inputs stand.
 func (t *Task) Cut(epoch uint64) (d *Delta, err error) {
 	defer func() {

@@ -125,6 +125,20 @@ func (k *Clock) merge() (int64, bool) {
 	return w, ok
 }
 
+// Resume raises the watermark to the one that the store was left at. It can be higher than the inputs' smallest: an input
+// that was idle, and came back, does not take the watermark back with it.
+func (k *Clock) Resume(m *Marker, store uint32) {
+	if m == nil {
+		return
+	}
+	for _, c := range m.Closed {
+		if c.Store == store {
+			k.W = max(k.W, c.Through)
+			k.next = k.W
+		}
+	}
+}
+
 // Need says that an operator has something to do at the watermark w.
 func (k *Clock) Need(w int64) { k.due = min(k.due, w) }
 

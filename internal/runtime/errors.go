@@ -1,0 +1,20 @@
+package runtime
+
+import (
+	"errors"
+
+	"github.com/millstream-go/millstream/internal/store"
+)
+
+// What Run can end with, for package stream to export. Its documentation is there.
+var (
+	ErrGrown         = errors.New("partitions were added to a keyed topic")
+	ErrRunning       = errors.New("application is running already")
+	ErrInUse         = store.ErrInUse
+	ErrNewer         = store.ErrNewer
+	ErrOtherTopology = store.ErrOtherTopology
+	ErrOtherLayout   = store.ErrOtherLayout
+	ErrDamaged       = store.ErrDamaged
+	ErrDiskFull      = store.ErrDiskFull
+	ErrIO            = store.ErrIO
+)
