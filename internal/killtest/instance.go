@@ -202,13 +202,18 @@ func (x *instance) signal(s syscall.Signal) {
 
 // until waits for something that processes say or do. It returns false if that takes too long.
 func (f *fleet) until(limit time.Duration, cond func() bool) bool {
-	t := time.AfterFunc(limit, func() { f.woken.Broadcast() })
+	over := false
+	t := time.AfterFunc(limit, func() {
+		f.mu.Lock()
+		over = true
+		f.mu.Unlock()
+		f.woken.Broadcast()
+	})
 	defer t.Stop()
-	deadline := time.Now().Add(limit)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for !cond() {
-		if f.err != nil || f.ctx.Err() != nil || !time.Now().Before(deadline) {
+		if f.err != nil || f.ctx.Err() != nil || over {
 			return false
 		}
 		f.woken.Wait()
@@ -266,12 +271,17 @@ func (f *fleet) killAll() {
 		f.mu.Unlock()
 		x.signal(syscall.SIGKILL)
 	}
-	deadline := time.Now().Add(5 * time.Second)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	t := time.AfterFunc(5*time.Second, f.woken.Broadcast)
-	defer t.Stop()
-	for !f.none() && time.Now().Before(deadline) {
-		f.woken.Wait()
+	gone := make(chan struct{})
+	go func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for !f.none() {
+			f.woken.Wait()
+		}
+		close(gone)
+	}()
+	select {
+	case <-gone:
+	case <-time.After(5 * time.Second):
 	}
 }

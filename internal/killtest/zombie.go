@@ -21,7 +21,7 @@ func (d *driver) present() error {
 
 // outlived waits until the session of processes that have stopped is over and the others have restored tasks of theirs.
 func (d *driver) outlived(ctx context.Context, stopped time.Time, zombies ...*instance) error {
-	if err := pause(ctx, session-200*time.Millisecond-time.Since(stopped)); err != nil {
+	if err := pause(ctx, session-700*time.Millisecond-time.Since(stopped)); err != nil {
 		return err
 	}
 	d.fleet.mu.Lock()
