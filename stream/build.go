@@ -169,6 +169,7 @@ func input(app string, n *plan.Node) engine.Input {
 		s := n.Input.Spec
 		in.Start = connect.SourceSpec{Name: s.Name, Start: s.Start}
 		in.Port.MaxAhead = s.MaxAhead.Milliseconds()
+		in.Port.First = n.Input.Table
 	}
 	if et := n.Input.EventTime; et != nil {
 		in.Port.Bound, in.Port.IdleAfter = et.Bound, et.Idle

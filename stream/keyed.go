@@ -221,21 +221,6 @@ func (s Keyed[K, V]) withKey(b *compiler, n *plan.Node, next task.KeyedFn[K, V])
 	return operator.WithKey(b.op(n), s.keys, next)
 }
 
-// Table is the newest aggregate of each key.
-type Table[K comparable, A any] struct {
-	t    *Topology
-	node *keyedNode[K, A]
-}
-
-// Changes makes a stream of the table's changes, in order for each key. A change's time is the largest event time
-// among the records that it counts.
-func (s Table[K, A]) Changes[R any](f func(K, A) R) Stream[R] {
-	n := &node[R]{n: s.t.graph.Add(&plan.Node{Kind: "changes", Name: "changes", Site: site(), Type: typeName[R](), Inputs: []*plan.Node{s.node.n}})}
-	s.t.function(n.n, f == nil)
-	s.node.subs = append(s.node.subs, func(b *compiler) task.KeyedFn[K, A] { return operator.Values(b.op(n.n), f, n.compile(b)) })
-	return Stream[R]{t: s.t, node: n}
-}
-
 // Count counts the records of each key, in a store of this name.
 func (s Keyed[K, V]) Count(store string) Table[K, int64] {
 	return aggregate(s, "count", store, []codec.Codec[int64]{codec.Int64}, func(a *int64, _ V, _ bool) { *a++ }, false)
@@ -267,18 +252,17 @@ func (s Keyed[K, V]) Fold[A any](store string, add func(*A, V), state ...codec.C
 
 func aggregate[K comparable, V, A any](s Keyed[K, V], kind plan.Kind, store string, state []codec.Codec[A], update operator.Update[V, A], missing bool) Table[K, A] {
 	s = s.partitioned(store)
-	n := &keyedNode[K, A]{n: s.add(kind, store, "", typeName[K]()+" → "+typeName[A]())}
-	s.t.function(n.n, missing)
-	vals := defaultCodec(s.t, n.n, state)
-	n.n.Store = &plan.Store{Name: store, Kind: "table", Key: s.keys.Name(), Value: vals.Name()}
+	n := s.add(kind, store, "", typeName[K]()+" → "+typeName[A]())
+	s.t.function(n, missing)
+	vals := defaultCodec(s.t, n, state)
+	out, old := stored(s.t, n, "table", s.keys, vals)
+	out.rows = func(b *compiler) operator.Lookup[K, A] { return rowsOf[*operator.Aggregate[K, V, A], K, A](b, n) }
 	s.sub(func(b *compiler) task.KeyedFn[K, V] {
-		var changes task.KeyedFn[K, A]
-		if len(n.subs) > 0 {
-			changes = n.compile(b)
-		}
-		return operator.NewAggregate(b.task, b.op(n.n), store, s.keys, vals, update, changes).Process
+		return once(b, n, func() *operator.Aggregate[K, V, A] {
+			return operator.NewAggregate(b.task, b.op(n), store, s.keys, vals, update, *old, out.changes(b))
+		}).Process
 	})
-	return Table[K, A]{s.t, n}
+	return out
 }
 
 // Window groups the records of each key into windows.

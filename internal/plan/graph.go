@@ -50,6 +50,7 @@ type Input struct {
 	Spec       source.Spec
 	EventTime  *EventTime
 	Partitions int32 // of a repartition topic; 0: as many as the inputs before it
+	Table      bool  // rows, to be read to the end seen at start before anything else
 }
 
 // EventTime says how watermarks are made. In milliseconds.

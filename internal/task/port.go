@@ -23,6 +23,7 @@ type PortSpec struct {
 	Bound       int64 // ms that records may be out of order
 	IdleAfter   int64 // ms without a record after which the input is idle; 0: never
 	MaxAhead    int64 // ms that a record's time may lie ahead of the wall clock; negative: no bound
+	First       bool  // a table: it is read to the end that it had at start before other ports are read
 }
 
 // Port is one input partition of a task: a queue of batches that the connector fills, and how far the task has read.
@@ -49,6 +50,9 @@ type Port struct {
 	read           uint64
 	caughtUp       bool // everything that the partition held when last asked has been delivered
 	end            source.Position
+	primed         bool            // a table has been read to the end that it had at start
+	target         source.Position // that end, once hasTarget
+	hasTarget      bool
 
 	mu     sync.Mutex
 	queue  []source.Batch
@@ -117,6 +121,9 @@ func (p *Port) load() bool {
 	p.caughtUp = b.CaughtUp
 	if b.End.Compare(p.end) > 0 {
 		p.end = b.End
+	}
+	if !p.hasTarget && b.End != (source.Position{}) {
+		p.target, p.hasTarget = b.End, true
 	}
 	if len(b.Records) == 0 {
 		p.finish()

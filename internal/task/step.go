@@ -48,6 +48,11 @@ func (t *Task) pick() *Port {
 		}
 		return nil
 	}
+	if !t.primed {
+		if p := t.prime(); p != nil || !t.primed {
+			return p
+		}
+	}
 	var best *Port
 	var bestTime int64
 	for _, p := range t.Ports {
@@ -56,6 +61,31 @@ func (t *Task) pick() *Port {
 			if !p.caughtUp && !p.limited {
 				return nil
 			}
+			continue
+		}
+		if h := p.headTime(&t.ctx, r); best == nil || h < bestTime {
+			best, bestTime = p, h
+		}
+	}
+	return best
+}
+
+// prime chooses among the tables that are not read yet to the end that they had at start.
+func (t *Task) prime() *Port {
+	var best *Port
+	var bestTime int64
+	t.primed = true
+	for _, p := range t.Ports {
+		if !p.Spec.First || p.primed {
+			continue
+		}
+		r := p.head()
+		if p.hasTarget && p.next.Compare(p.target) >= 0 || r == nil && (p.caughtUp || p.limited) {
+			p.primed = true
+			continue
+		}
+		t.primed = false
+		if r == nil {
 			continue
 		}
 		if h := p.headTime(&t.ctx, r); best == nil || h < bestTime {

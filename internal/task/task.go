@@ -174,6 +174,7 @@ type Task struct {
 	touched  bool
 	moved    bool
 	staged   bool // some clock has a stage
+	primed   bool // its tables have been read to the end that they had at start
 	err      error
 	logged   map[string]bool
 	onBad    func(Bad)

@@ -1,0 +1,112 @@
+package operator
+
+import (
+	"fmt"
+
+	"github.com/millstream-go/millstream/internal/task"
+	"github.com/millstream-go/millstream/stream/codec"
+)
+
+// Change is what has become of a row; nil stands for no row. The values are good during the call, and must not be
+// changed.
+type Change[V any] struct{ Old, New *V }
+
+// Lookup finds a row of a table, and its time; nil if there is none. The value is good during the call.
+type Lookup[K comparable, V any] func(c *task.Ctx, k K) (row *V, time int64)
+
+// rows is a store of one value per key, with what all operators that have one have in common.
+type rows[K comparable, A any] struct {
+	backing[K, A]
+	table *table[K, A]
+}
+
+func newRows[K comparable, A any](t *task.Task, kind byte, store string, keys codec.Codec[K], vals codec.Codec[A]) rows[K, A] {
+	return rows[K, A]{backing: newBacking(t, kind, store, keys, vals)}
+}
+
+// get returns the entry of a key that has a value; nil if there is none. Unlike find it leaves nothing behind for a key
+// that is not there.
+func (s *rows[K, A]) get(k K) (*entry[K, A], error) {
+	if e := s.table.lookup(k); e != nil {
+		if !e.live {
+			return nil, nil
+		}
+		return e, nil
+	}
+	if s.table.complete {
+		return nil, nil
+	}
+	key, err := s.appendKey(s.buf[:0], k, 0)
+	s.buf = key
+	if err != nil {
+		return nil, err
+	}
+	val, found, err := s.task.View.Get(key, s.val[:0])
+	s.val = val[:0]
+	if err != nil {
+		return nil, fmt.Errorf("store %s: %w", s.name, err)
+	}
+	if !found {
+		return nil, nil
+	}
+	e := s.table.insert(k)
+	return e, s.decodeValue(val, e)
+}
+
+// Row is the store's Lookup.
+func (s *rows[K, A]) Row(c *task.Ctx, k K) (row *A, time int64) {
+	e, err := s.get(k)
+	if err != nil {
+		c.Task.Fail(err)
+		return nil, 0
+	}
+	if e == nil {
+		return nil, 0
+	}
+	return &e.val, e.time
+}
+
+// clear makes an entry dead.
+func (s *rows[K, A]) clear(e *entry[K, A]) {
+	var zero A
+	e.live, e.val, e.revision, e.time = false, zero, 0, 0
+	s.table.touch(e)
+}
+
+// copied is a value that does not change with the original.
+func (s *rows[K, A]) copied(a A) (*A, error) {
+	b, err := s.vals.Append(s.val[:0], a)
+	s.val = b[:0]
+	if err != nil {
+		return nil, &task.StateError{Store: s.name, Doing: "encode state", Err: err}
+	}
+	c, err := s.vals.Decode(b)
+	if err != nil {
+		return nil, &task.StateError{Store: s.name, Doing: "decode state", Err: err}
+	}
+	return &c, nil
+}
+
+// Restore implements task.Stateful.
+func (s *rows[K, A]) Restore(*task.Marker) error {
+	held, err := s.holds()
+	s.table = newTable[K, A](!held)
+	return err
+}
+
+// Cut implements task.Stateful.
+func (s *rows[K, A]) Cut(d *task.Delta) error { return s.cut(s.table, d, 0) }
+
+// Applied implements task.Stateful.
+func (s *rows[K, A]) Applied(epoch uint64) {
+	s.table.applied(epoch)
+	if over := s.size(s.table) - int(s.task.Spec.MaxHeld.Load()); over > 0 {
+		s.evict(s.table, over/s.entrySize()+1, epoch)
+	}
+}
+
+// Changed implements task.Stateful.
+func (s *rows[K, A]) Changed() int { return len(s.table.changed) * s.entrySize() }
+
+// Held implements task.Stateful.
+func (s *rows[K, A]) Held() int { return s.size(s.table) }

@@ -1,0 +1,102 @@
+package operator
+
+import (
+	"fmt"
+
+	"github.com/millstream-go/millstream/internal/task"
+	"github.com/millstream-go/millstream/source"
+	"github.com/millstream-go/millstream/stream/codec"
+)
+
+// Upsert keeps the newest value of each key, by arrival, and emits each change.
+type Upsert[K comparable, V any] struct {
+	rows[K, V]
+	op      int32
+	changes task.KeyedFn[K, Change[V]]
+}
+
+// NewUpsert adds the operator to a task. changes may be nil.
+func NewUpsert[K comparable, V any](t *task.Task, op int32, store string, keys codec.Codec[K], vals codec.Codec[V], changes task.KeyedFn[K, Change[V]]) *Upsert[K, V] {
+	o := &Upsert[K, V]{rows: newRows(t, task.KindValue, store, keys, vals), op: op, changes: changes}
+	t.AddStateful(o)
+	return o
+}
+
+// Process takes a value.
+func (o *Upsert[K, V]) Process(c *task.Ctx, k K, v V) { o.Put(c, k, &v) }
+
+// Put sets or, with nil, deletes a row. Deleting one that is not there is no change.
+func (o *Upsert[K, V]) Put(c *task.Ctx, k K, v *V) {
+	c.Op = o.op
+	e, err := o.get(k)
+	if err != nil {
+		c.Task.Fail(err)
+		return
+	}
+	var ch Change[V]
+	switch {
+	case e != nil:
+		old := e.val
+		ch.Old = &old
+	case v == nil:
+		return
+	default:
+		if e, err = o.find(o.table, k, 0); err != nil {
+			c.Task.Fail(err)
+			return
+		}
+	}
+	if v == nil {
+		o.clear(e)
+	} else {
+		e.val, e.live, e.time = *v, true, c.Time
+		e.revision++
+		o.table.touch(e)
+		ch.New = &e.val
+	}
+	if o.changes != nil {
+		o.changes(c, k, ch)
+	}
+}
+
+// TableSource decodes a port's records into rows: a null value deletes one. at is the time of a value, if it is not the
+// record's; a deletion has the record's.
+func TableSource[K comparable, V any](p *task.Port, s Reader, key codec.Codec[K], value codec.Codec[V], at func(V) int64, put func(c *task.Ctx, k K, v *V)) {
+	keys := interner[K]{codec: key}
+	p.Run = func(c *task.Ctx, r *source.Record) {
+		c.Op = s.Op
+		c.Task.Operators[s.Op].Records++
+		switch {
+		case r.Key == nil:
+			c.Reject(ErrNullKey, &s.OnNullKey)
+			return
+		case s.MaxBytes > 0 && len(r.Value) > s.MaxBytes:
+			c.Reject(fmt.Errorf("value has %d bytes, more than the source's MaxBytes of %d", len(r.Value), s.MaxBytes), nil)
+			return
+		}
+		k, err := keys.decode(r.Key)
+		if err != nil {
+			c.Reject(fmt.Errorf("decode key with codec %s: %w", key.Name(), err), nil)
+			return
+		}
+		var row *V
+		if r.Value != nil {
+			v, err := value.Decode(r.Value)
+			if err != nil {
+				c.Reject(fmt.Errorf("decode value with codec %s: %w", value.Name(), err), nil)
+				return
+			}
+			row = &v
+			if at != nil {
+				c.Time = at(v)
+			}
+		}
+		if err := plausible(c, c.Time); err != nil {
+			c.Reject(err, nil)
+			return
+		}
+		t := c.Time
+		put(c, k, row)
+		p.Observe(t)
+	}
+}
