@@ -246,15 +246,14 @@ func TestBadRecords(t *testing.T) {
 		}
 		opts := append(c.opts, streamtest.Start(noon))
 		t.Run(name+"/skip", func(t *testing.T) {
-			streamtest.EveryWay(t, made(func(topo *stream.Topology) { c.build(topo, onerror.Skip) }), func(t *testing.T, d *streamtest.Driver) {
-				pipeAll(d)
-				assert.Equal(t, "az", strings.Join(unique(d.Drain[string]("out")), ""))
-				bad := d.Bad()
-				require.Len(t, bad, 1)
-				assert.Equal(t, c.operator, bad[0].Operator)
-				assert.Contains(t, bad[0].Site, "_test.go:")
-				assert.ErrorContains(t, bad[0].Err, c.says)
-			}, opts...)
+			d := streamtest.New(t, made(func(topo *stream.Topology) { c.build(topo, onerror.Skip) })(), opts...)
+			pipeAll(d)
+			assert.Equal(t, "az", strings.Join(unique(d.Drain[string]("out")), ""))
+			bad := d.Bad()
+			require.Len(t, bad, 1)
+			assert.Equal(t, c.operator, bad[0].Operator)
+			assert.Contains(t, bad[0].Site, "_test.go:")
+			assert.ErrorContains(t, bad[0].Err, c.says)
 		})
 		t.Run(name+"/dead letter", func(t *testing.T) {
 			streamtest.EveryWay(t, made(func(topo *stream.Topology) { c.build(topo, onerror.DeadLetter("dlq")) }), func(t *testing.T, d *streamtest.Driver) {

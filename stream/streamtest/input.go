@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	engine "github.com/millstream-go/millstream/internal/runtime"
 	"github.com/millstream-go/millstream/sink"
 	"github.com/millstream-go/millstream/source"
 	"github.com/millstream-go/millstream/stream/codec"
@@ -26,6 +27,10 @@ func (d *Driver) Pipe[V any](topic string, at time.Time, values ...V) {
 	d.t.Helper()
 	c, ok := valueCodec[V](d, topic)
 	if !ok {
+		return
+	}
+	if d.keyed(topic) {
+		d.t.Fatalf("streamtest: topic %q is read with keys: use PipeKeyed, or PipeTo", topic)
 		return
 	}
 	d.arrive(topic, at, func() {
@@ -154,6 +159,11 @@ func (d *Driver) reads(topic string) bool {
 		return false
 	}
 	return true
+}
+
+// keyed says that a source is read with its keys.
+func (d *Driver) keyed(topic string) bool {
+	return slices.ContainsFunc(d.ends, func(e engine.End) bool { return e.Source && e.Topic == topic && e.Key != nil })
 }
 
 // valueCodec is the codec of a source's values.
