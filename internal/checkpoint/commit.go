@@ -320,10 +320,10 @@ func (c *Committer) apply(deltas []*task.Delta, ends map[source.Partition]source
 // (and who wrote that), and the input's watermark.
 func (c *Committer) metadata(d *task.Delta, p *task.Port) string {
 	owner, epoch := "-", uint64(0)
-	if m := d.Task.Marker; m != nil {
+	if m := d.Marker; m != nil {
 		owner, epoch = m.Owner, m.Epoch
 	}
-	return fmt.Sprintf("1 %s %d %d", owner, epoch, p.Input.Watermark)
+	return fmt.Sprintf("1 %s %d %d", owner, epoch, d.Watermarks[p.Part])
 }
 
 // Metadata is what was committed beside a position.

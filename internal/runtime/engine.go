@@ -86,8 +86,9 @@ func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-
 	e.exchange = newExchange(e)
 	e.committer = &checkpoint.Committer{Session: e.session, Store: e.store, Guarantee: e.cfg.Guarantee, Owner: e.owner}
 	for range e.cfg.Workers {
-		w := newWorker(e, e.epoch)
-		e.workers = append(e.workers, w)
+		e.workers = append(e.workers, newWorker(e, e.epoch))
+	}
+	for _, w := range e.workers {
 		e.background.Go(func() { w.run(run) })
 	}
 	e.committer.Produce = e.produce

@@ -14,7 +14,7 @@ func (t *Task) Cut(epoch uint64) (d *Delta, err error) {
 			d, err = nil, fmt.Errorf("task %s: hand over state: %w", t.ID(), &PanicError{Value: v, Stack: debug.Stack()})
 		}
 	}()
-	d = &Delta{Task: t, Epoch: epoch, Touched: t.touched || t.moved, Positions: map[source.Partition]source.Position{}}
+	d = &Delta{Task: t, Epoch: epoch, Touched: t.touched || t.moved, Positions: map[source.Partition]source.Position{}, Watermarks: map[source.Partition]int64{}}
 	t.flush()
 	if t.err != nil {
 		return nil, t.err
@@ -26,7 +26,7 @@ func (t *Task) Cut(epoch uint64) (d *Delta, err error) {
 	}
 	for _, p := range t.Ports {
 		if p.known && !p.Spec.Memory {
-			d.Positions[p.Part] = p.next
+			d.Positions[p.Part], d.Watermarks[p.Part] = p.next, p.Input.Watermark
 		}
 	}
 	for i := range t.carries {
@@ -40,6 +40,7 @@ func (t *Task) Cut(epoch uint64) (d *Delta, err error) {
 	if t.Spec.Changelog != "" && d.Touched {
 		t.mark(d)
 	}
+	d.Marker = t.Marker
 	t.touched, t.moved = false, false
 	return d, nil
 }

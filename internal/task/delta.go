@@ -17,6 +17,9 @@ type Delta struct {
 	Touched bool // the task read or wrote something
 	// Positions are the first unprocessed positions of the task's inputs.
 	Positions map[source.Partition]source.Position
+	// Watermarks are those of the inputs, and Marker is the newest epoch marker, as of the cut: the task has gone on since.
+	Watermarks map[source.Partition]int64
+	Marker     *Marker
 	// Carry is the watermark to be sent along to the repartition topics that the task writes.
 	Carry []Carry
 	Bytes int
