@@ -52,6 +52,17 @@ func (s *Store) Kill() {
 	})
 }
 
+// KillClone is Kill for a store on a CrashableFS that leaves no goroutine and no memory behind: it returns a copy of the
+// file system as a killed process leaves it, with everything on it that was written, and closes the store.
+func (s *Store) KillClone() (vfs.FS, error) {
+	fs, ok := s.fs.(*vfs.MemFS)
+	if !ok {
+		return nil, errors.New("kill clone: the store is not on a crashable file system")
+	}
+	left := fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))})
+	return left, s.Close()
+}
+
 // CrashClone opens what a loss of power would leave of the directory of s, which goes on undisturbed and must be on a
 // CrashableFS: everything that was synced, and of every block and directory entry that was not, by chance, the given
 // percentage. The same seed makes the same choices.

@@ -37,7 +37,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"runtime"
 	"slices"
 	"time"
 
@@ -131,7 +130,7 @@ func (d *Driver) newDisk() store.Options {
 	if d.prog.Memory {
 		exchange = "memory"
 	}
-	return store.Options{FS: store.MemFS(), AppID: d.o.app, KeyGroups: d.o.keyGroups, Exchange: exchange, Stores: d.prog.Stores, Logger: slog.New(slog.DiscardHandler)}
+	return store.Options{FS: store.CrashableFS(), AppID: d.o.app, KeyGroups: d.o.keyGroups, Exchange: exchange, Stores: d.prog.Stores, Logger: slog.New(slog.DiscardHandler)}
 }
 
 // start is what the application does when its process starts: open the state, open the session, restore the tasks.
@@ -151,14 +150,7 @@ func (d *Driver) open() (err error) {
 	d.starts++
 	d.steps, d.waiting = 0, nil
 	if d.store == nil {
-		// A store that was killed gives up its lock when its last write has ended.
-		for range 1_000_000 {
-			if d.store, err = store.OpenMem(d.disk); !errors.Is(err, store.ErrInUse) {
-				break
-			}
-			runtime.Gosched()
-		}
-		if err != nil {
+		if d.store, err = store.OpenMem(d.disk); err != nil {
 			return err
 		}
 	}
@@ -285,9 +277,13 @@ func (d *Driver) end(kill bool) {
 	if d.store == nil {
 		return
 	}
+	var err error
 	if kill {
-		d.store.Kill()
-	} else if err := d.store.Close(); err != nil {
+		d.disk.FS, err = d.store.KillClone()
+	} else {
+		err = d.store.Close()
+	}
+	if err != nil {
 		d.t.Fatalf("streamtest: close the state store: %v", err)
 	}
 	d.store = nil
