@@ -53,6 +53,7 @@ func TestStopAndRestart(t *testing.T) {
 // An App can run again after it has stopped, but not twice at a time; a topology can be built again.
 func TestMisuse(t *testing.T) {
 	t.Parallel()
+	slow(t)
 	b, s := start(t, totalsTopics()), newShop(3)
 	topology := totals(b)
 	in := run(t, topology, b.config(t.TempDir()))
@@ -77,6 +78,7 @@ func TestMisuse(t *testing.T) {
 // Two applications read one topic and keep their state below one root.
 func TestTwoApplications(t *testing.T) {
 	t.Parallel()
+	slow(t)
 	topics := totalsTopics()
 	topics["updates2"], topics["finals2"] = 2, 2
 	b, s := start(t, topics), newShop(4)

@@ -27,6 +27,9 @@ func TestResults(t *testing.T) {
 	} {
 		t.Run(way.name, func(t *testing.T) {
 			t.Parallel()
+			if way.name != "exactly once" && way.name != "in memory" {
+				slow(t)
+			}
 			b, s := start(t, totalsTopics()), newShop(1)
 			b.write(t, s.orders(t, 100)...)
 			in := run(t, totals(b), b.config(t.TempDir(), way.conf))
