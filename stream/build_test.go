@@ -135,6 +135,37 @@ var badTopologies = map[string]struct {
 	"hopping window with gaps": {func(topo *stream.Topology) {
 		topo.FromKeyed(keyed()).Window(window.Hopping{Size: time.Second, Advance: time.Minute, Grace: -1}).Count("counts")
 	}, []string{`count "counts": window: Advance is 1m0s, longer than the Size of 1s`, `Grace is -1ns: it must not be negative`}},
+	"session window with Fold": {func(topo *stream.Topology) {
+		topo.FromKeyed(keyed()).Window(window.Session{Gap: time.Minute}).Fold("sums", (*total).add)
+	}, []string{`fold "sums": sessions are merged, and Fold does not say how their aggregates are: use FoldMerge, or Count or Reduce`}},
+	"session window without a merge": {func(topo *stream.Topology) {
+		topo.FromKeyed(keyed()).Window(window.Session{Gap: time.Minute}).FoldMerge("sums", (*total).add, nil)
+	}, []string{`fold "sums": its function is nil: give it one`}},
+	"session window without a gap": {func(topo *stream.Topology) {
+		topo.FromKeyed(keyed()).Window(window.Session{}).Count("counts")
+	}, []string{`count "counts": window: Gap is 0s: it must be at least 1ms`}},
+	"sessions by nothing": {func(topo *stream.Topology) {
+		topo.FromKeyed(keyed()).SessionBy(nil, 0).Count("counts")
+	}, []string{`count "counts": window: the function for the gap is nil: give it one, or use window.Session`}},
+	"other windows without parameters": {func(topo *stream.Topology) {
+		s := topo.FromKeyed(keyed())
+		s.Window(window.Sliding{}).Count("a")
+		s.Window(window.Trailing{}).Count("b")
+		s.Window(window.Count{Size: 3}).Count("c")
+		s.Window(window.Cumulate{Size: time.Hour, Step: 7 * time.Minute}).Count("d")
+		s.Window(window.Day{}).Count("e")
+	}, []string{`count "a": window: Difference is 0s: it must be at least 1ms`, `count "b": window: Size is 0s: it must be at least 1ms`,
+		`count "c": window: TTL is 0s: it must be at least 1ms`, `count "d": window: Size is 1h0m0s, no multiple of the Step of 7m0s`,
+		`count "e": window: Location is nil: name a time zone, such as time.UTC`}},
+	"paces": {func(topo *stream.Topology) {
+		a := topo.FromKeyed(keyed()).Window(window.Tumbling{Size: time.Hour}).Count("counts")
+		f := func(string, window.Span, int64) txn { return txn{} }
+		a.OnUpdateEvery(0, f).To(out[txn]())
+		a.OnUpdateEvery(time.Minute, f).To(out[txn]())
+		a.OnUpdateEvery(time.Second, f).To(out[txn]())
+		a.OnUpdateNth(0, f).To(out[txn]())
+	}, []string{`on update every: the pace is 0s: use whole milliseconds, at least one`,
+		`on update every: the pace is 1s, another OnUpdateEvery of the same aggregate has 1m0s: use one for both`, `on update nth: n is 0: it must be at least 1`}},
 	"no window": {func(topo *stream.Topology) {
 		topo.FromKeyed(keyed()).Window(nil).Count("counts")
 	}, []string{`count "counts": <nil> is not a window that can be aggregated: use window.Tumbling, Hopping, Session or another kind`}},

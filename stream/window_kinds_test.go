@@ -188,3 +188,45 @@ func TestWindowKindTimes(t *testing.T) {
 }
 
 func resultsOf[R any](topic string) sink.Sink[R] { return sink.Kafka(topic, codec.JSON[R]()) }
+
+// The records, and what is emitted every 10 ms of event time.
+func TestOnUpdateEvery(t *testing.T) {
+	for name, c := range map[string]struct {
+		w     window.Window
+		bound int64
+		in    string
+		paced string
+	}{
+		"once for each slice, when the watermark reaches its end": {tumbling(100, 0), 0, "z@0 a1@1 a2@2 a3@9 b4@10 b5@11", "z[0,100)= a[0,100)=123 b[0,100)=4"},
+		"not before":                     {tumbling(100, 0), 0, "z@0 a1@1 a2@9", "z[0,100)="},
+		"the slices of the watermark":    {tumbling(100, 0), 5, "z@0 a1@8 a2@14 z@15 a3@16 z@24 z@25", "z[0,100)= a[0,100)=1 a[0,100)=12 z[0,100)= a[0,100)=123 z[0,100)="},
+		"only what has changed":          {tumbling(100, 0), 0, "z@0 a1@3 b1@5 z@10 a2@12 z@20 z@30", "z[0,100)= a[0,100)=1 b[0,100)=1 z[0,100)= a[0,100)=12 z[0,100)= z[0,100)="},
+		"a window that closes before":    {tumbling(4, 0), 0, "z@0 a1@1 z@4", "z[0,4)= a[0,4)=1"},
+		"in the order of ends and keys":  {hopping(20, 10, 0), 0, "z@0 b1@2 a1@1 z@10", "z[-10,10)= z[0,20)= a[-10,10)=1 b[-10,10)=1 a[0,20)=1 b[0,20)=1 z[0,20)= z[10,30)="},
+		"a session":                      {session(5, 50), 0, "z@0 a1@2 a2@4 z@10 a3@14 a4@9 z@20", "z[0,5)= a[2,9)=12 z[10,15)= a[2,19)=1234 z[20,25)="},
+		"a session, retracted at once":   {session(5, 50), 0, "z@0 a1@8 z@10 a2@7 z@20", "z[0,5)= a[8,13)=1 z[10,15)= -a[8,13)=1 a[7,13)=12 z[20,25)="},
+		"one that was not shown is gone": {session(5, 50), 0, "z@0 a1@8 a2@7 z@10", "z[0,5)= a[7,13)=12 z[10,15)="},
+		"a sliding window":               {sliding(2, 50), 0, "z@0 a1@4 a2@5 z@10", "z[-2,1)= a[2,5)=1 a[3,6)=12 a[5,8)=2 z[8,11)="},
+	} {
+		t.Run(name, func(t *testing.T) {
+			build := func(topo *stream.Topology) {
+				texts(topo).Watermark(stream.Watermark{OutOfOrder: millis(c.bound)}).KeyBy(letter).Window(c.w).
+					FoldMerge("texts", func(a *string, v string) { *a += v[1:] }, func(a *string, b string) { *a += b }).
+					OnUpdateEvery(millis(10), textOf).To(resultsOf[texted]("paced"))
+			}
+			streamtest.EveryWay(t, made(build), func(t *testing.T, d *streamtest.Driver) {
+				pipe(d, c.in)
+				assert.Equal(t, c.paced, shown(d.Drain[texted]("paced")))
+			})
+		})
+	}
+}
+
+func TestOnUpdateNth(t *testing.T) {
+	streamtest.EveryWay(t, made(func(topo *stream.Topology) {
+		texts(topo).KeyBy(letter).Window(tumbling(100, 0)).Count("n").OnUpdateNth(3, of).To(results("out"))
+	}), func(t *testing.T, d *streamtest.Driver) {
+		pipe(d, "a@1 a@2 b@2 a@3 b@3 a@4 a@5 a@6")
+		assert.Equal(t, "a[0,100)=3 a[0,100)=6", closed(d.Drain[result]("out")))
+	})
+}

@@ -305,11 +305,12 @@ func TestWindowKindsEqualTheirModels(t *testing.T) {
 				grace := rapid.Int64Range(0, 12).Draw(t, "grace")
 				w, m := kind(number.Draw(t, "a"), number.Draw(t, "b"), grace)
 				bound := rapid.Int64Range(0, 8).Draw(t, "bound")
+				every := rapid.Int64Range(1, 20).Draw(t, "every")
 				events := draw(t)
 				end := int64(1000)
 				closes, late := expect(m, events, bound, end)
 
-				d := streamtest.New(t, made(func(topo *stream.Topology) { everything(topo, w, bound) })(), ways(t)...)
+				d := streamtest.New(t, made(func(topo *stream.Topology) { everything(topo, w, bound, every) })(), ways(t)...)
 				for _, e := range events {
 					pipe(d, e.String())
 					happen(t, d)
@@ -330,18 +331,20 @@ func TestWindowKindsEqualTheirModels(t *testing.T) {
 				fixed := name != "session" && name != "count" // there the end of a window may move
 				replay(t, d.Drain[texted]("updates"), fixed)
 				replay(t, d.Drain[texted]("commits"), fixed)
+				replay(t, d.Drain[texted]("paced"), fixed)
 			})
 		})
 	}
 }
 
-func everything(topo *stream.Topology, w window.Window, bound int64) {
+func everything(topo *stream.Topology, w window.Window, bound, every int64) {
 	a := texts(topo).Watermark(stream.Watermark{OutOfOrder: millis(bound)}).KeyBy(letter).Window(w).
 		FoldMerge("texts", func(a *string, v string) { *a += v[1:] }, func(a *string, b string) { *a += b })
 	a.OnUpdate(textOf).To(resultsOf[texted]("updates"))
 	a.OnCommit(textOf).To(resultsOf[texted]("commits"))
+	a.OnUpdateEvery(millis(every), textOf).To(resultsOf[texted]("paced"))
 	closes := a.OnClose(textOf)
-	for _, topic := range []string{"updates", "commits", "closes"} {
+	for _, topic := range []string{"updates", "commits", "paced", "closes"} {
 		closes.To(resultsOf[texted](topic))
 	}
 	a.Late(lateOf).To(results("late"))

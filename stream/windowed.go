@@ -2,6 +2,7 @@ package stream
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/millstream-go/millstream/internal/operator"
@@ -51,8 +52,9 @@ type Aggregated[K comparable, V, A any] struct {
 }
 
 type outputs[K comparable, V, A any] struct {
-	update, commit, close []func(*compiler) operator.WindowFn[K, A]
-	late                  []func(*compiler) task.KeyedFn[K, operator.LateRecord[V]]
+	update, commit, close, pace []func(*compiler) operator.WindowFn[K, A]
+	every                       time.Duration // of pace
+	late                        []func(*compiler) task.KeyedFn[K, operator.LateRecord[V]]
 }
 
 // Count counts the records of each key and window, in a store of this name.
@@ -119,10 +121,12 @@ func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store st
 		}
 		if !aligned {
 			return build(b.task, b.clock(n), operator.KeyWindowSpec[K, V, A]{Op: b.op(n), Store: store, Keys: s.keys, Vals: vals, Update: update,
-				OnUpdate: fan(b, out.outs.update), OnCommit: fan(b, out.outs.commit), OnClose: fan(b, out.outs.close), Late: late})
+				OnUpdate: fan(b, out.outs.update), OnCommit: fan(b, out.outs.commit), OnClose: fan(b, out.outs.close),
+				OnPace: fan(b, out.outs.pace), Every: out.outs.every.Milliseconds(), Late: late})
 		}
 		spec := operator.WindowedSpec[K, V, A]{Op: b.op(n), Store: store, Keys: s.keys, Vals: vals, Window: a.Alignment(), Update: update,
-			OnUpdate: fan(b, out.outs.update), OnCommit: fan(b, out.outs.commit), OnClose: fan(b, out.outs.close), Late: late}
+			OnUpdate: fan(b, out.outs.update), OnCommit: fan(b, out.outs.commit), OnClose: fan(b, out.outs.close),
+			OnPace: fan(b, out.outs.pace), Every: out.outs.every.Milliseconds(), Late: late}
 		return operator.NewWindowed(b.task, b.clock(n), spec).Process
 	})
 	return out
@@ -198,6 +202,46 @@ func (a Aggregated[K, V, A]) OnUpdate[R any](f func(K, window.Span, A) R) Stream
 	n, sub := a.emit("on update", f)
 	a.outs.update = append(a.outs.update, sub)
 	return Stream[R]{t: a.t, node: n}
+}
+
+// OnUpdateEvery makes a stream of the aggregates that have changed in each slice of event time, [n*every, (n+1)*every),
+// once each: when the watermark reaches the end of the slice, in the order of (end, key), or when the window closes, if
+// that is earlier. It is an early result at a steady pace: OnUpdate with the intermediate values left out, so that
+// Span.Revision has gaps. The pace is that of event time, and the results the same in every run over the same records;
+// for one of the wall clock there is OnCommit. Retracted sessions are emitted at once. An aggregate has one pace.
+func (a Aggregated[K, V, A]) OnUpdateEvery[R any](every time.Duration, f func(K, window.Span, A) R) Stream[R] {
+	n, sub := a.emit("on update every", f)
+	n.n.Detail = every.String()
+	switch {
+	case every < time.Millisecond || every%time.Millisecond != 0:
+		a.t.graph.Errorf(n.n, "the pace is %v: use whole milliseconds, at least one", every)
+	case a.outs.every != 0 && a.outs.every != every:
+		a.t.graph.Errorf(n.n, "the pace is %v, another OnUpdateEvery of the same aggregate has %v: use one for both", every, a.outs.every)
+	default:
+		a.outs.every = every
+	}
+	a.outs.pace = append(a.outs.pace, sub)
+	return Stream[R]{t: a.t, node: n}
+}
+
+// OnUpdateNth is OnUpdate for every nth change of a key and window: those whose Span.Revision is a multiple of n, and
+// retractions.
+func (a Aggregated[K, V, A]) OnUpdateNth[R any](n int, f func(K, window.Span, A) R) Stream[R] {
+	out, sub := a.emit("on update nth", f)
+	if n < 1 {
+		a.t.graph.Errorf(out.n, "n is %d: it must be at least 1", n)
+		n = 1
+	}
+	out.n.Detail = fmt.Sprintf("n %d", n)
+	a.outs.update = append(a.outs.update, func(b *compiler) operator.WindowFn[K, A] {
+		next := sub(b)
+		return func(c *task.Ctx, k K, s window.Span, v A) {
+			if s.Retracted || s.Revision%uint64(n) == 0 {
+				next(c, k, s, v)
+			}
+		}
+	})
+	return Stream[R]{t: a.t, node: out}
 }
 
 // OnCommit makes a stream of the aggregates that have changed since the last epoch, once each, in no particular order.

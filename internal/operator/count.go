@@ -31,7 +31,7 @@ func (o *Count[K, V, A]) Process(c *task.Ctx, k K, v V) {
 		s = e.val[0]
 		if c.Time < s.from {
 			o.retract(c, k, s)
-			s.sent = false
+			s.sent, s.paced = false, false
 		}
 	}
 	o.Update(&s.val, v, !e.live)

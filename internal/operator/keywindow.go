@@ -29,6 +29,9 @@ type keyWindows[K comparable, V, A any] struct {
 	spans     int               // windows per entry, about
 	retracted []retracted[K, A] // since the last epoch; kept for OnCommit only
 
+	paced   paced
+	waiting map[K]struct{} // keys with windows that wait to be emitted to OnPace
+
 	// ends is the watermark at which a window closes, or at which a closed one is no longer needed.
 	ends func(s *span[A]) int64
 	// retire closes the windows of a key whose time has come. It returns those whose results are final, and those that
@@ -48,6 +51,8 @@ type KeyWindowSpec[K comparable, V, A any] struct {
 	Update Update[V, A]
 	// What is emitted; each may be nil. See WindowedSpec.
 	OnUpdate, OnCommit, OnClose WindowFn[K, A]
+	OnPace                      WindowFn[K, A]
+	Every                       int64
 	Late                        task.KeyedFn[K, LateRecord[V]]
 }
 
@@ -60,6 +65,7 @@ func (o *keyWindows[K, V, A]) init(t *task.Task, clock *task.Clock, s KeyWindowS
 	o.codec = &spansCodec[A]{vals: s.Vals}
 	o.backing = newBacking[K, []span[A]](t, task.KindSpans, s.Store, s.Keys, o.codec)
 	o.KeyWindowSpec, o.clock, o.schedule, o.closed, o.spans = s, clock, newSchedule[K](), math.MinInt64, 1
+	o.paced, o.waiting = paced{every: s.Every, due: math.MaxInt64}, map[K]struct{}{}
 	o.ends = func(s *span[A]) int64 { return s.to + o.Grace }
 	o.shown = func(s *span[A]) bool { return true }
 	o.retire = func(list []span[A], w int64) (closing, kept []span[A], changed bool) {
@@ -91,7 +97,7 @@ func (o *keyWindows[K, V, A]) register(self interface {
 func (o *keyWindows[K, V, A]) Clock() *task.Clock { return o.clock }
 
 // Due implements task.Timed.
-func (o *keyWindows[K, V, A]) Due() int64 { return o.schedule.next() }
+func (o *keyWindows[K, V, A]) Due() int64 { return min(o.schedule.next(), o.paced.due) }
 
 // watermark is what records are judged by.
 func (o *keyWindows[K, V, A]) watermark() int64 { return max(o.clock.W, o.closed) }
@@ -129,8 +135,16 @@ func (o *keyWindows[K, V, A]) keep(e *entry[K, []span[A]], list []span[A]) {
 		o.schedule.forget(e.key)
 	}
 	o.table.touch(e)
-	if e.live {
-		o.reschedule(e)
+	if !e.live {
+		return
+	}
+	o.reschedule(e)
+	for i := range list {
+		if list[i].waits {
+			o.waiting[e.key] = struct{}{}
+			o.paced.wait(o.clock, o.watermark())
+			break
+		}
 	}
 }
 
@@ -149,6 +163,7 @@ func (o *keyWindows[K, V, A]) counted(s *span[A], t int64) {
 	if o.shown(s) {
 		s.revision++
 		s.changed = true
+		s.waits = o.OnPace != nil
 	}
 }
 
@@ -166,14 +181,19 @@ func (o *keyWindows[K, V, A]) updated(c *task.Ctx, k K, s *span[A]) {
 // retract emits that there is no such window any more.
 func (o *keyWindows[K, V, A]) retract(c *task.Ctx, k K, s span[A]) {
 	s.revision++
+	t := c.Time
+	r := s.result(false)
+	r.Retracted = true
+	c.Time = s.time
 	if o.OnUpdate != nil {
-		t := c.Time
-		r := s.result(false)
-		r.Retracted = true
-		c.Time = s.time
 		o.OnUpdate(c, k, r, s.val)
-		c.Time, c.Op = t, o.Op
+		c.Op = o.Op
 	}
+	if o.OnPace != nil && s.paced {
+		o.OnPace(c, k, r, s.val)
+		c.Op = o.Op
+	}
+	c.Time = t
 	if o.OnCommit != nil && s.sent {
 		val, err := o.codec.clone(s.val) // which is about to change
 		if err != nil {
@@ -194,6 +214,9 @@ type closing[K comparable, A any] struct {
 // Advance implements task.Timed: it closes the windows whose grace period is over.
 func (o *keyWindows[K, V, A]) Advance(c *task.Ctx, w int64) {
 	o.closed = w
+	if w >= o.paced.due {
+		o.emitPaced(c)
+	}
 	var all []closing[K, A]
 	for {
 		k, ok := o.schedule.take(w)
@@ -218,19 +241,41 @@ func (o *keyWindows[K, V, A]) Advance(c *task.Ctx, w int64) {
 		}
 		o.keep(e, kept)
 	}
-	if len(all) == 0 || o.OnClose == nil && o.OnCommit == nil {
-		return
-	}
 	o.emit(c, all)
 }
 
 // emit emits the windows that close.
 func (o *keyWindows[K, V, A]) emit(c *task.Ctx, all []closing[K, A]) {
+	if !o.sort(c, all) {
+		return
+	}
+	t, key, h := c.Time, c.Key, c.Headers
+	for i := range all {
+		x := &all[i]
+		c.Op, c.Key, c.Headers = o.Op, x.key, nil
+		if o.OnCommit != nil && x.s.changed {
+			c.Time = x.s.time
+			o.OnCommit(c, x.k, x.s.result(false), x.s.val)
+		}
+		if o.OnPace != nil && x.s.waits {
+			c.Op, c.Time = o.Op, x.s.time
+			o.OnPace(c, x.k, x.s.result(false), x.s.val)
+		}
+		if o.OnClose != nil {
+			c.Op, c.Time = o.Op, x.s.to-1
+			o.OnClose(c, x.k, x.s.result(true), x.s.val)
+		}
+	}
+	c.Time, c.Key, c.Headers = t, key, h
+}
+
+// sort puts windows into the order of (end, key).
+func (o *keyWindows[K, V, A]) sort(c *task.Ctx, all []closing[K, A]) bool {
 	for i := range all {
 		var err error
 		if all[i].key, err = o.keys.Append(nil, all[i].k); err != nil {
 			c.Task.Fail(&task.StateError{Store: o.name, Doing: "encode key", Err: err})
-			return
+			return false
 		}
 	}
 	slices.SortFunc(all, func(a, b closing[K, A]) int {
@@ -242,20 +287,7 @@ func (o *keyWindows[K, V, A]) emit(c *task.Ctx, all []closing[K, A]) {
 		}
 		return bytes.Compare(a.key, b.key)
 	})
-	t, key, h := c.Time, c.Key, c.Headers
-	for i := range all {
-		x := &all[i]
-		c.Op, c.Key, c.Headers = o.Op, x.key, nil
-		if o.OnCommit != nil && x.s.changed {
-			c.Time = x.s.time
-			o.OnCommit(c, x.k, x.s.result(false), x.s.val)
-		}
-		if o.OnClose != nil {
-			c.Op, c.Time = o.Op, x.s.to-1
-			o.OnClose(c, x.k, x.s.result(true), x.s.val)
-		}
-	}
-	c.Time, c.Key, c.Headers = t, key, h
+	return true
 }
 
 // Flush implements task.Flusher: it emits what has changed since the last epoch.
@@ -312,10 +344,11 @@ func (o *keyWindows[K, V, A]) Restore(m *task.Marker) error {
 				return &task.StateError{Store: o.name, Doing: "decode key", Err: err}
 			}
 			_, _, value, err = entryHead(value)
-			due := int64(math.MaxInt64)
+			due, waits := int64(math.MaxInt64), false
 			if err == nil {
 				err = spanHeads(value, func(s span[A], _ []byte) error {
 					due = min(due, o.ends(&s))
+					waits = waits || s.waits
 					return nil
 				})
 			}
@@ -323,6 +356,10 @@ func (o *keyWindows[K, V, A]) Restore(m *task.Marker) error {
 				return &task.StateError{Store: o.name, Doing: "read windows", Err: err}
 			}
 			o.schedule.need(k, due)
+			if waits && o.OnPace != nil {
+				o.waiting[k] = struct{}{}
+				o.paced.wait(o.clock, o.watermark())
+			}
 			return nil
 		})
 		if err != nil {

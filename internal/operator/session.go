@@ -77,7 +77,7 @@ func (o *Session[K, V, A]) merged(c *task.Ctx, k K, list []span[A], from int64) 
 		}
 	}
 	s := list[0]
-	s.sent = s.sent && s.from == from
+	s.sent, s.paced = s.sent && s.from == from, s.paced && s.from == from
 	for _, x := range list[1:] {
 		o.merge(&s.val, x.val)
 		s.time, s.revision = max(s.time, x.time), max(s.revision, x.revision)

@@ -52,7 +52,7 @@ func (o *Sliding[K, V, A]) close(list []span[A], w int64) (closing, kept []span[
 		if o.shown(s) {
 			closing = append(closing, *s)
 		}
-		s.closed = true
+		s.closed, s.changed, s.waits = true, false, false
 	}
 	kept = o.prune(list, w)
 	return closing, kept, changed || len(kept) < len(list)

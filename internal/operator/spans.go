@@ -17,6 +17,8 @@ type span[A any] struct {
 
 	changed bool // since it was last emitted to OnCommit
 	sent    bool // it was emitted to OnCommit
+	waits   bool // it is to be emitted to OnPace
+	paced   bool // it was emitted to OnPace
 }
 
 func (s *span[A]) result(final bool) window.Span {
@@ -28,7 +30,7 @@ func (s *span[A]) result(final bool) window.Span {
 //	number uvarint | for each: start varint | length uvarint | time after start uvarint | revision uvarint | flags u8 |
 //	length of state uvarint | state
 //
-// Flag 1 is closed. It is for one goroutine.
+// The flags are 1 closed, 2 waits, 4 paced. It is for one goroutine.
 type spansCodec[A any] struct {
 	vals codec.Codec[A]
 	buf  []byte
@@ -45,8 +47,10 @@ func (s *spansCodec[A]) Append(b []byte, list []span[A]) ([]byte, error) {
 		b = binary.AppendUvarint(b, uint64(x.time-x.from))
 		b = binary.AppendUvarint(b, x.revision)
 		flags := byte(0)
-		if x.closed {
-			flags = 1
+		for i, set := range [...]bool{x.closed, x.waits, x.paced} {
+			if set {
+				flags |= 1 << i
+			}
 		}
 		b = append(b, flags)
 		var err error
@@ -93,10 +97,10 @@ func spanHeads[A any](b []byte, f func(x span[A], state []byte) error) error {
 		x.to = from + int64(uvarint())
 		x.time = from + int64(uvarint())
 		x.revision = uvarint()
-		if len(b) == 0 || b[0] > 1 {
+		if len(b) == 0 || b[0] > 7 {
 			return errDamaged
 		}
-		x.closed = b[0] == 1
+		x.closed, x.waits, x.paced = b[0]&1 != 0, b[0]&2 != 0, b[0]&4 != 0
 		b = b[1:]
 		size := uvarint()
 		if size > uint64(len(b)) {

@@ -11,6 +11,7 @@ import (
 const (
 	eventTimer byte = iota
 	wallTimer
+	paceTimer // no clock: it says that the window at that time waits to be emitted
 )
 
 // timers are the timers of one store in one task: at most one per key, time and clock. They are kept in memory as a
@@ -20,7 +21,7 @@ type timers struct {
 	store   string
 	id      uint32
 	groups  int
-	heaps   [2]timerHeap
+	heaps   [3]timerHeap
 	known   map[timer]*timerState
 	changed []timer
 }
@@ -140,7 +141,7 @@ func (s *timers) restore() error {
 		hi := after(task.AppendPrefix(nil, task.KindTimer, s.id, uint16(g)))
 		err := s.task.View.Scan(lo, hi, func(key, _ []byte) error {
 			key = key[task.PrefixLen:]
-			if len(key) < 9 || key[0] > wallTimer {
+			if len(key) < 9 || key[0] > paceTimer {
 				return &task.StateError{Store: s.store, Doing: "read timer", Err: errDamaged}
 			}
 			t := timer{clock: key[0], at: task.Time(key[1:]), key: string(key[9:])}

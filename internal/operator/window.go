@@ -30,6 +30,8 @@ type Windowed[K comparable, V, A any] struct {
 	closed  int64
 	dropped []dropped
 	done    uint64
+	paced   paced
+	waiting *timers
 }
 
 // WindowedSpec is what the topology says about a windowed aggregate.
@@ -42,7 +44,10 @@ type WindowedSpec[K comparable, V, A any] struct {
 	Update Update[V, A]
 	// What is emitted; each may be nil. OnCommit gets the aggregates that have changed since the last epoch.
 	OnUpdate, OnCommit, OnClose WindowFn[K, A]
-	Late                        task.KeyedFn[K, LateRecord[V]]
+	// OnPace gets what has changed in a slice of Every ms of event time.
+	OnPace WindowFn[K, A]
+	Every  int64
+	Late   task.KeyedFn[K, LateRecord[V]]
 }
 
 // WindowFn takes a result.
@@ -72,7 +77,7 @@ type dropped struct {
 // NewWindowed adds the operator to a task.
 func NewWindowed[K comparable, V, A any](t *task.Task, clock *task.Clock, s WindowedSpec[K, V, A]) *Windowed[K, V, A] {
 	o := &Windowed[K, V, A]{backing: newBacking(t, task.KindWindow, s.Store, s.Keys, s.Vals), WindowedSpec: s, clock: clock,
-		tables: map[int64]*pane[K, A]{}, due: math.MaxInt64, closed: math.MinInt64}
+		tables: map[int64]*pane[K, A]{}, due: math.MaxInt64, closed: math.MinInt64, paced: paced{every: s.Every, due: math.MaxInt64}, waiting: newTimers(t, s.Store)}
 	t.AddStateful(o)
 	t.AddTimed(o)
 	if s.OnCommit != nil {
@@ -85,7 +90,7 @@ func NewWindowed[K comparable, V, A any](t *task.Task, clock *task.Clock, s Wind
 func (o *Windowed[K, V, A]) Clock() *task.Clock { return o.clock }
 
 // Due implements task.Timed.
-func (o *Windowed[K, V, A]) Due() int64 { return o.due }
+func (o *Windowed[K, V, A]) Due() int64 { return min(o.due, o.paced.due) }
 
 func (o *Windowed[K, V, A]) closes(start int64) int64 {
 	return o.Window.To(start) + o.Window.Grace
@@ -131,6 +136,9 @@ func (o *Windowed[K, V, A]) Process(c *task.Ctx, k K, v V) {
 		e.time = max(e.time, c.Time)
 		e.revision++
 		p.touch(e)
+		if o.OnPace != nil && !e.waits {
+			o.pace(c, e, start)
+		}
 		if o.OnUpdate != nil {
 			at := c.Time
 			c.Time = e.time
@@ -166,6 +174,12 @@ func (o *Windowed[K, V, A]) pane(start int64) *pane[K, A] {
 // Advance implements task.Timed: it closes the windows whose grace period is over.
 func (o *Windowed[K, V, A]) Advance(c *task.Ctx, w int64) {
 	o.closed = w
+	if w >= o.paced.due {
+		if err := o.emitPaced(c, math.MaxInt64); err != nil {
+			c.Task.Fail(err)
+			return
+		}
+	}
 	var starts []int64
 	o.due = math.MaxInt64
 	for start := range o.tables {
@@ -195,6 +209,11 @@ func (o *Windowed[K, V, A]) close(c *task.Ctx, p *pane[K, A]) error {
 	}
 	if o.OnCommit != nil {
 		o.commit(c, p)
+	}
+	if o.OnPace != nil {
+		if err := o.emitPaced(c, p.start+1); err != nil { // earlier windows have closed before
+			return err
+		}
 	}
 	span := o.span(p.start, 0)
 	span.Final = true
@@ -325,7 +344,7 @@ func (o *Windowed[K, V, A]) Restore(m *task.Marker) error {
 			_, lo = o.bounds(uint16(g), &start)
 		}
 	}
-	return nil
+	return o.restorePaced()
 }
 
 // Cut implements task.Stateful.
@@ -349,6 +368,7 @@ func (o *Windowed[K, V, A]) Cut(d *task.Delta) error {
 		}
 	}
 	o.dropped = nil
+	o.waiting.cut(d)
 	return nil
 }
 
@@ -369,7 +389,7 @@ func (o *Windowed[K, V, A]) Changed() (n int) {
 	for _, p := range o.tables {
 		n += len(p.changed)
 	}
-	return n * o.entrySize()
+	return n*o.entrySize() + len(o.waiting.changed)*64
 }
 
 // Held implements task.Stateful.
@@ -377,7 +397,7 @@ func (o *Windowed[K, V, A]) Held() (n int) {
 	for _, p := range o.tables {
 		n += o.size(p.table)
 	}
-	return n
+	return n + o.waiting.held()
 }
 
 // ClosedThrough implements task.Closer.
