@@ -32,6 +32,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/internal/eventtime"
 	"github.com/millstream-go/millstream/internal/fault"
@@ -52,6 +54,7 @@ type Committer struct {
 	Produce func(ctx context.Context, recs []sink.Record) error
 
 	carried   map[string]map[int32]task.Carry
+	writers   map[*task.Task]string
 	durations Durations
 
 	mu        sync.Mutex // Started and Released come from another goroutine than Commit
@@ -226,7 +229,11 @@ func (c *Committer) changelog(ctx context.Context, d *task.Delta, now time.Time)
 	}
 	var headers []source.Header
 	if c.Guarantee != connect.ExactlyOnce {
-		headers = []source.Header{{Key: ownerHeader, Value: []byte(c.Owner)}}
+		w, err := c.writer(d.Task)
+		if err != nil {
+			return err
+		}
+		headers = []source.Header{{Key: ownerHeader, Value: []byte(w)}}
 	}
 	recs := make([]sink.Record, len(d.Entries))
 	for i, e := range d.Entries {
@@ -238,7 +245,63 @@ func (c *Committer) changelog(ctx context.Context, d *task.Delta, now time.Time)
 	return nil
 }
 
+// ownerHeader names the writer of a changelog record, where no transaction keeps a writer out that was shut out.
 const ownerHeader = "millstream-owner"
+
+// writer names one stay of a task with this instance, by a number that is higher than that of every writer whose records
+// were restored, and an id. See generations.
+func (c *Committer) writer(t *task.Task) (string, error) {
+	if w, ok := c.writers[t]; ok {
+		return w, nil
+	}
+	l, err := c.local(t)
+	if err != nil {
+		return "", err
+	}
+	if c.writers == nil {
+		c.writers = map[*task.Task]string{}
+	}
+	c.writers[t] = fmt.Sprintf("%d %s", term(l.Owner)+1, uuid.NewString())
+	return c.writers[t], nil
+}
+
+// term is the number of a writer.
+func term(writer string) uint64 {
+	n, _, _ := strings.Cut(writer, " ")
+	t, err := strconv.ParseUint(n, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return t
+}
+
+// local reads what the store remembers of a task's changelog.
+func (c *Committer) local(t *task.Task) (task.Local, error) {
+	val, found, err := c.Store.View(t.Partition).Get(task.LocalKey(t.Spec.Subtopology), nil)
+	if err != nil || !found {
+		return task.Local{}, err
+	}
+	return task.DecodeLocal(val)
+}
+
+// next makes what the store will remember of a task's changelog once the epoch is in it. Without a transaction it finds
+// out first whether somebody else has written to the changelog since it was last read or written here: then the task
+// has another owner, and what that one has written is not in the store.
+func (c *Committer) next(d *task.Delta, end source.Position, now time.Time) (task.Local, error) {
+	l := task.Local{Next: end, Wall: now.UnixMilli(), Owner: c.Owner}
+	if c.Guarantee == connect.ExactlyOnce {
+		return l, nil
+	}
+	before, err := c.local(d.Task)
+	if err != nil {
+		return l, err
+	}
+	if alone := before.Next.Offset() + int64(len(d.Entries)); alone != end.Offset() {
+		return l, fmt.Errorf("%w: changelog %s/%d ends at %v, without another writer it would at %d", connect.ErrFenced, d.Task.Spec.Changelog, d.Task.Partition, end, alone)
+	}
+	l.Owner, err = c.writer(d.Task)
+	return l, err
+}
 
 // carryMoved says that a watermark is news to the tasks behind the repartition topic. One of which nothing is known yet
 // is none.
@@ -307,7 +370,11 @@ func (c *Committer) apply(deltas []*task.Delta, ends map[source.Partition]source
 			}
 		}
 		if end, ok := ends[source.Partition{Stream: t.Spec.Changelog, Index: t.Partition}]; ok {
-			b.Set(t.Partition, task.LocalKey(t.Spec.Subtopology), task.AppendLocal(nil, task.Local{Next: end, Wall: now.UnixMilli(), Owner: c.Owner}))
+			l, err := c.next(d, end, now)
+			if err != nil {
+				return err
+			}
+			b.Set(t.Partition, task.LocalKey(t.Spec.Subtopology), task.AppendLocal(nil, l))
 		}
 	}
 	if b.Count() == 0 {

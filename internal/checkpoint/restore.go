@@ -106,13 +106,14 @@ func readChangelog(ctx context.Context, s connect.Session, st *store.Store, t *t
 	if err != nil {
 		return err
 	}
+	gen := generations{exact: guarantee == connect.ExactlyOnce}
 	if found {
 		l, err := task.DecodeLocal(val)
 		if err != nil {
 			return err
 		}
 		if now.Sub(time.UnixMilli(l.Wall)) < trusted {
-			r.From, r.Local = l.Next, true
+			r.From, r.Local, gen.now = l.Next, true, l.Owner
 		} else if err := Wipe(st, t); err != nil {
 			return err
 		}
@@ -127,10 +128,9 @@ func readChangelog(ctx context.Context, s connect.Session, st *store.Store, t *t
 				b.Set(t.Partition, rec.Key, rec.Value)
 			}
 		}
-		b.Set(t.Partition, task.LocalKey(t.Spec.Subtopology), task.AppendLocal(nil, task.Local{Next: next, Wall: now.UnixMilli(), Owner: t.Spec.Owner}))
+		b.Set(t.Partition, task.LocalKey(t.Spec.Subtopology), task.AppendLocal(nil, task.Local{Next: next, Wall: now.UnixMilli(), Owner: gen.now}))
 		return b.Commit(false)
 	}
-	gen := generations{exact: guarantee == connect.ExactlyOnce}
 	next, err := s.ReadChangelog(ctx, source.Partition{Stream: t.Spec.Changelog, Index: t.Partition}, r.From, func(recs []source.Record) error {
 		r.Records += len(recs)
 		if len(recs) == 0 {
@@ -138,7 +138,8 @@ func readChangelog(ctx context.Context, s connect.Session, st *store.Store, t *t
 		}
 		last = recs[len(recs)-1].Position
 		last.Low++
-		return put(last, gen.current(recs))
+		recs = gen.current(recs)
+		return put(last, recs)
 	})
 	if err != nil {
 		return err
@@ -150,37 +151,30 @@ func readChangelog(ctx context.Context, s connect.Session, st *store.Store, t *t
 }
 
 // generations drops what a process that was shut out has still appended after its successor had begun. In a
-// transaction the broker sees to that; without one, records carry their writer, and a writer that comes back after
-// another one has written is a zombie.
+// transaction the broker sees to that; without one, records carry their writer. Its number is higher than those of all
+// writers before it, so a record with a lower number, or of another writer with the same one, is a zombie's.
 type generations struct {
 	exact bool
-	now   string
-	gone  map[string]bool
+	now   string // the writer of the last record that counts
 }
 
 func (g *generations) current(recs []source.Record) []source.Record {
 	if g.exact {
 		return recs
 	}
-	if g.gone == nil {
-		g.gone = map[string]bool{}
-	}
 	keep := recs[:0:0]
 	for _, r := range recs {
-		owner := ""
+		writer := ""
 		for _, h := range r.Headers {
 			if h.Key == ownerHeader {
-				owner = string(h.Value)
+				writer = string(h.Value)
 			}
 		}
-		if g.gone[owner] {
-			continue
-		}
-		if owner != g.now {
-			if g.now != "" {
-				g.gone[g.now] = true
+		if writer != g.now {
+			if g.now != "" && term(writer) <= term(g.now) {
+				continue
 			}
-			g.now = owner
+			g.now = writer
 		}
 		keep = append(keep, r)
 	}
