@@ -161,11 +161,18 @@ func (c *cluster) read(ctx context.Context, topic string) ([][]*kgo.Record, erro
 	if err != nil {
 		return nil, err
 	}
+	starts, err := c.adm.ListStartOffsets(ctx, topic)
+	if err == nil {
+		err = starts.Error()
+	}
+	if err != nil {
+		return nil, err
+	}
 	at := map[int32]int64{}
 	left := 0
 	ends.Each(func(o kadm.ListedOffset) {
 		at[o.Partition] = o.Offset
-		if o.Offset > 0 {
+		if s, _ := starts.Lookup(topic, o.Partition); o.Offset > s.Offset {
 			left++
 		}
 	})
