@@ -299,7 +299,6 @@ func TestRefusedStarts(t *testing.T) {
 // Wrong credentials are told at the start, without being shown.
 func TestCredentials(t *testing.T) {
 	t.Parallel()
-	onFake(t)
 	b := start(t, totalsTopics(), kfake.EnableSASL(), kfake.Superuser("PLAIN", "ann", "right"))
 	password := "wr0ng"
 	b.conf = func(c *kafka.Cluster) { c.SASL, c.AllowPlaintextCredentials = kafka.Plain("ann", password), true }

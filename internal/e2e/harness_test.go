@@ -48,14 +48,6 @@ func slow(t *testing.T) {
 	}
 }
 
-// onFake leaves a test out where the broker is a real one: it needs what only the in-process broker can be made to do.
-func onFake(t *testing.T) {
-	t.Helper()
-	if integration() {
-		t.Skip("needs the in-process broker")
-	}
-}
-
 // broker is a broker to test against, with names that no other test uses.
 type broker struct {
 	addrs  []string
@@ -66,10 +58,11 @@ type broker struct {
 
 var brokers atomic.Int64
 
-// start starts a broker with these topics, or finds the real one and makes them there.
+// start starts a broker with these topics, or finds the real one and makes them there. With options it is always the
+// in-process broker: they are what only that one can be made to do.
 func start(t *testing.T, topics map[string]int32, opts ...kfake.Opt) *broker {
 	t.Helper()
-	if !integration() {
+	if !integration() || len(opts) > 0 {
 		b, err := kafkatest.Start("", topics, opts...)
 		require.NoError(t, err)
 		t.Cleanup(b.Close)

@@ -3,8 +3,10 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
+	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/source"
 )
@@ -26,13 +28,15 @@ type exchange struct {
 
 func newExchange(e *engine) *exchange { return &exchange{e: e, limit: e.cfg.fetchBytes()} }
 
-// blocks says that a task must not step now.
-func (x *exchange) blocks(t *task.Task) bool {
-	return x.e.prog.Memory && (!x.ready.Load() || x.held.Load() || x.bytes.Load() > x.limit) && !inner(t)
+// blocks says that tasks must not read sources now.
+func (x *exchange) blocks() bool {
+	return x.e.prog.Memory && (!x.ready.Load() || x.held.Load() || x.bytes.Load() > x.limit)
 }
 
-// inner says that a task reads other tasks only.
-func inner(t *task.Task) bool { return t.Ports[0].Spec.Memory }
+// inner says that a task reads other tasks; it may read sources too.
+func inner(t *task.Task) bool {
+	return slices.ContainsFunc(t.Ports, func(p *task.Port) bool { return p.Spec.Memory })
+}
 
 // pass hands what a step has produced to the tasks it is for.
 func (x *exchange) pass(t *task.Task) { x.e.prog.Pass(t, x.e.counts, x.offer) }
@@ -41,6 +45,10 @@ func (x *exchange) offer(b source.Batch) {
 	x.e.mu.RLock()
 	p := x.e.ports[b.Partition]
 	x.e.mu.RUnlock()
+	if p == nil { // a source has grown, and the task behind does not exist yet
+		x.e.fail(fmt.Errorf("exchange: no task reads %v: %w", b.Partition, connect.ErrRetry))
+		return
+	}
 	n := int64(b.Bytes)
 	x.bytes.Add(n)
 	b.CaughtUp = true
