@@ -23,7 +23,7 @@ trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
 
 part_kills() { scripts/killtest.sh --kills "${KILLS:-200}" --seed "${SEED:-1}"; }
-part_plants() { scripts/killtest.sh --plants; }
+part_plants() { scripts/killtest.sh --plant all --seed "${SEED:-1}"; }
 part_benchmarks() { benchmarks/run.sh --prepare && benchmarks/run.sh --rounds "${ROUNDS:-3}"; }
 
 parts=("$@")
