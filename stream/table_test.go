@@ -44,7 +44,9 @@ func show(v *string) string {
 	return *v
 }
 
-func changed(k string, ch stream.Change[string]) string { return k + " " + show(ch.Old) + ">" + show(ch.New) }
+func changed(k string, ch stream.Change[string]) string {
+	return k + " " + show(ch.Old) + ">" + show(ch.New)
+}
 
 func TestTable(t *testing.T) {
 	topology := func() *stream.Topology {

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -52,17 +53,26 @@ func (b *compiler) op(n *plan.Node) int32 {
 	return i
 }
 
-// clock returns the clock of an operator.
-func (b *compiler) clock(n *plan.Node) *task.Clock { return b.time(n, false) }
+// clock returns the clock of an operator, or of several: the slowest of theirs.
+func (b *compiler) clock(ns ...*plan.Node) *task.Clock { return b.time(false, ns...) }
 
 // clockBehind returns the clock of what comes after an operator.
-func (b *compiler) clockBehind(n *plan.Node) *task.Clock { return b.time(n, true) }
+func (b *compiler) clockBehind(n *plan.Node) *task.Clock { return b.time(true, n) }
 
-func (b *compiler) time(n *plan.Node, itself bool) *task.Clock {
-	sources, delays, stage := plan.Time(n, itself)
+func (b *compiler) time(itself bool, ns ...*plan.Node) *task.Clock {
 	var inputs []task.ClockInput
-	for i, s := range sources {
-		inputs = append(inputs, task.ClockInput{Name: b.env.Topic(s), Delay: delays[i]})
+	stage := 0
+	for _, n := range ns {
+		sources, delays, at := plan.Time(n, itself)
+		stage = max(stage, at)
+		for i, s := range sources {
+			in := task.ClockInput{Name: b.env.Topic(s), Delay: delays[i]}
+			if j := slices.IndexFunc(inputs, func(x task.ClockInput) bool { return x.Name == in.Name }); j >= 0 {
+				inputs[j].Delay = max(inputs[j].Delay, in.Delay)
+			} else {
+				inputs = append(inputs, in)
+			}
+		}
 	}
 	return b.task.Clock(inputs, stage)
 }

@@ -97,7 +97,7 @@ func (w *worker) step(ctx context.Context) (worked bool) {
 		if w.e.out.full() {
 			return worked
 		}
-		if w.e.exchange.blocks(t) {
+		if t.Hold = w.e.exchange.blocks(); t.Hold && !inner(t) {
 			continue
 		}
 		ok, err := t.Step(now, stepRecords)

@@ -14,11 +14,9 @@ const (
 	KindSpans  byte = 0x04 // kind, store, key group, key            -> the windows of a key, see operator.spansCodec
 	// Records that wait by time: for their match, or for their time. The length is a uvarint, of the key; records of one
 	// key and time are numbered. The value is a byte (1: it has found a match) and the record's value.
-	KindRecords byte = 0x05 // kind, store, key group, side, bucket, length, key, time, number -> flag, value
-	// The versions of a row, the oldest first: for each the time, a byte (0: deleted, 1: a value), and, of a value, its
-	// length and itself.
-	KindVersions byte = 0x06 // kind, store, key group, key -> state: versions
-	KindGroup    byte = 0x07 // kind, store, key group, key -> state: number of rows, aggregate
+	KindRecords  byte = 0x05 // kind, store, key group, side, bucket, length, key, time, number -> flag, value
+	KindVersions byte = 0x06 // kind, store, key group, key -> state: the versions of a row, see operator.historyCodec
+	KindGroup    byte = 0x07 // kind, store, key group, key -> state: see operator.groupCodec
 	KindMarker   byte = 0x10 // kind, subtopology                      -> epoch marker
 	KindLocal    byte = 0x11 // kind, subtopology; in the store only   -> position in the changelog
 )

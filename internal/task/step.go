@@ -43,7 +43,7 @@ func (t *Task) Step(now int64, n int) (worked bool, err error) {
 // still deliver an earlier one, so a port without a record must be known to be caught up.
 func (t *Task) pick() *Port {
 	if len(t.Ports) == 1 {
-		if p := t.Ports[0]; p.head() != nil {
+		if p := t.Ports[0]; (!t.Hold || p.Spec.Memory) && p.head() != nil {
 			return p
 		}
 		return nil
@@ -56,6 +56,9 @@ func (t *Task) pick() *Port {
 	var best *Port
 	var bestTime int64
 	for _, p := range t.Ports {
+		if t.Hold && !p.Spec.Memory {
+			continue
+		}
 		r := p.head()
 		if r == nil {
 			if !p.caughtUp && !p.limited {

@@ -162,6 +162,7 @@ type Task struct {
 	View      View
 	Now       int64 // the wall clock as of this step, ms since the epoch
 	Marker    *Marker
+	Hold      bool // sources are not read, only what other tasks of this process hand over
 
 	state    State
 	ctx      Ctx

@@ -186,8 +186,10 @@ func (d *Driver) drain() bool {
 	for again := d.prog.Memory; again; {
 		again = false
 		for _, s := range d.slots {
-			if s.task.Ports[0].Spec.Memory {
+			if slices.ContainsFunc(s.task.Ports, func(p *task.Port) bool { return p.Spec.Memory }) {
+				s.task.Hold = true
 				again = d.turnOf(s) || again
+				s.task.Hold = false
 			}
 			if d.err != nil {
 				return false
