@@ -168,7 +168,9 @@ func input(app string, n *plan.Node) engine.Input {
 	if n.Kind == plan.Source {
 		s := n.Input.Spec
 		in.Start = connect.SourceSpec{Name: s.Name, Start: s.Start}
-		in.Port.MaxAhead = s.MaxAhead.Milliseconds()
+		if s.MaxAhead >= 0 { // -1, which means none, is less than a millisecond
+			in.Port.MaxAhead = s.MaxAhead.Milliseconds()
+		}
 		in.Port.First = n.Input.Table
 	}
 	if et := n.Input.EventTime; et != nil {

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -152,16 +153,18 @@ func (n *interner[K]) decode(b []byte) (K, error) {
 	return k, nil
 }
 
-// fnv is FNV-1a over eight bytes at a time where it can: quality enough for a cache.
+// fnv is FNV-1a over eight bytes at a time where it can, then the finalizer of MurmurHash3 (Austin Appleby): integers in
+// big-endian order differ in their last byte, which FNV alone leaves in the hash's highest.
 func fnv(b []byte) uint64 {
 	h := uint64(14695981039346656037)
 	for ; len(b) >= 8; b = b[8:] {
-		h ^= uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 | uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
-		h *= 1099511628211
+		h = (h ^ binary.LittleEndian.Uint64(b)) * 1099511628211
 		h ^= h >> 29
 	}
 	for _, x := range b {
 		h = (h ^ uint64(x)) * 1099511628211
 	}
-	return h ^ h>>32
+	h = (h ^ h>>33) * 0xff51afd7ed558ccd
+	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
+	return h ^ h>>33
 }
