@@ -331,6 +331,13 @@ func TestBadRecordsDoNotMoveTime(t *testing.T) {
 	assert.Equal(t, noon, d.Watermark("in"))
 }
 
+// A negative MaxAhead switches the check off, whatever its size.
+func TestNoMaxAhead(t *testing.T) {
+	d := streamtest.New(t, made(func(topo *stream.Topology) { texts(topo, source.MaxAhead(-1)).To(to("out")) })(), streamtest.Start(noon))
+	d.PipeTo("in", streamtest.Record{Value: []byte("a"), Time: noon.AddDate(100, 0, 0)})
+	assert.Equal(t, []string{"a"}, d.Drain[string]("out"))
+}
+
 // A value that a function has changed halfway, and then panicked, is not what the next record starts from if there was
 // none before.
 func TestPanicInTheFirstUpdate(t *testing.T) {
