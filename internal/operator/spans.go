@@ -77,10 +77,11 @@ func (s *spansCodec[A]) Decode(b []byte) (list []span[A], err error) {
 
 // spanHeads calls f with each window, whose state it leaves encoded.
 func spanHeads[A any](b []byte, f func(x span[A], state []byte) error) error {
+	bad := false
 	uvarint := func() uint64 {
 		v, n := binary.Uvarint(b)
 		if n <= 0 {
-			b = nil
+			b, bad = nil, true
 			return 0
 		}
 		b = b[n:]
@@ -103,7 +104,7 @@ func spanHeads[A any](b []byte, f func(x span[A], state []byte) error) error {
 		x.closed, x.waits, x.paced = b[0]&1 != 0, b[0]&2 != 0, b[0]&4 != 0
 		b = b[1:]
 		size := uvarint()
-		if size > uint64(len(b)) {
+		if bad || size > uint64(len(b)) {
 			return errDamaged
 		}
 		if err := f(x, b[:size]); err != nil {
@@ -111,7 +112,7 @@ func spanHeads[A any](b []byte, f func(x span[A], state []byte) error) error {
 		}
 		b = b[size:]
 	}
-	if len(b) > 0 {
+	if bad || len(b) > 0 {
 		return errDamaged
 	}
 	return nil
