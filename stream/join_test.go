@@ -2,6 +2,7 @@ package stream_test
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/millstream-go/millstream/onerror"
 	"github.com/millstream-go/millstream/sink"
 	"github.com/millstream-go/millstream/source"
 	"github.com/millstream-go/millstream/stream"
@@ -346,4 +348,39 @@ func TestJoinAgainstModel(t *testing.T) {
 		m.seen = [2]int64{now + 1_000_000, now + 1_000_000}
 		require.ElementsMatch(t, append(out, m.release()...), append(gotOut, drained(d, "out")...))
 	})
+}
+
+// Mistakes of joins, each found when the topology is built.
+func TestBadJoins(t *testing.T) {
+	w := window.Join{Before: time.Second}
+	both := func(l, r string) string { return l + r }
+	for want, build := range map[string]func(*stream.Topology){
+		`so that equal keys would not meet: use one codec for both`: func(topo *stream.Topology) {
+			l := topo.FromKeyed(source.KafkaKeyed("l", codec.JSON[string](), codec.String))
+			l.Join("j", direct(topo, "r", 0), w, both).To(strs("out"))
+		},
+		`its other side is of another topology`: func(topo *stream.Topology) {
+			direct(topo, "l", 0).Join("j", direct(stream.New("other"), "r", 0), w, both).To(strs("out"))
+		},
+		`window: Before is -2s and After 1s: their sum must not be negative`: func(topo *stream.Topology) {
+			direct(topo, "l", 0).Join("j", direct(topo, "r", 0), window.Join{Before: -2 * time.Second, After: time.Second}, both).To(strs("out"))
+		},
+		`its function is nil`: func(topo *stream.Topology) {
+			direct(topo, "l", 0).Join("j", direct(topo, "r", 0), w, (func(l, r string) string)(nil)).To(strs("out"))
+		},
+		`both sides come from the store "l-rows"`: func(topo *stream.Topology) {
+			l := rowsOf(topo, "l")
+			l.Join(l.Filter(func(_, v string) bool { return v != "" }), both).To(strs("out"))
+		},
+		`it is read as a table, in which a null value deletes a row: leave out OnTombstone`: func(topo *stream.Topology) {
+			topo.Table(source.KafkaKeyed("l", codec.String, codec.String, source.OnTombstone(onerror.Fail)), "l").To(strs("out"))
+		},
+		`its horizon is 0s: use at least 1ms`: func(topo *stream.Topology) {
+			direct(topo, "l", 0).Deduplicate("d", idOf, 0).To(strs("out"))
+		},
+	} {
+		topo := stream.New("bad")
+		build(topo)
+		require.Regexp(t, regexp.QuoteMeta(want), strings.Join(mistakes(t, topo, goodConfig(t)), "\n"))
+	}
 }
