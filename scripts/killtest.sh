@@ -55,8 +55,9 @@ case $plant in
 esac
 
 if [[ -n $keep ]]; then mkdir -p "$keep"; tmp=$(cd "$keep" && pwd); else tmp=$(mktemp -d); fi
-driver=''
+driver='' builder=''
 cleanup() {
+  if [[ -n $builder ]]; then kill -TERM "$builder" 2>/dev/null || true; wait "$builder" 2>/dev/null || true; fi
   if [[ -n $driver ]]; then kill -TERM "$driver" 2>/dev/null && wait "$driver" 2>/dev/null || true; fi
   [[ -z $keep ]] || cp "$tmp"/kafka/node1/server.log "$tmp/kafka.log" 2>/dev/null || true
   "$kafka" wipe --dir "$tmp/kafka" >/dev/null 2>&1 || true
@@ -68,7 +69,13 @@ trap 'exit 130' INT TERM HUP
 build() { # PLANT: the processes; without a plant also the driver
   local tags=millstream_fault
   [[ -z $1 ]] || tags+=,plant_${1//-/_}
-  (cd "$root" && go build -tags "$tags" -o "$tmp/bin/killtest${1:+-$1}" ./internal/killtest) || die "the build failed${1:+ (plant $1)}"
+  local name=killtest${1:+-$1}
+  (cd "$root" && go build -ldflags '-s -w' -tags "$tags" -o "$tmp/$name" ./internal/killtest) || die "the build failed${1:+ (plant $1)}"
+  mv "$tmp/$name" "$tmp/bin/$name" # complete, for the driver that waits for it
+}
+build_plants() { # one after the other; the driver begins with what is there
+  local b
+  for b in "${builds[@]}"; do [[ -z $b ]] || (build "$b") || { touch "$tmp/bin/failed"; return 1; }; done
 }
 port_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 start_broker() {
@@ -87,7 +94,12 @@ start_broker() {
 mkdir -p "$tmp/bin" "$tmp/run"
 build ''
 start_broker
-for b in "${builds[@]}"; do [[ -z $b ]] || build "$b"; done
+if [[ $plant == all ]]; then
+  build_plants &
+  builder=$!
+else
+  build_plants || exit 2
+fi
 "$tmp/bin/killtest" run -brokers "$brokers" -bins "$tmp/bin" -dir "$tmp/run" ${plant:+-plant "$plant"} ${args[@]+"${args[@]}"} &
 driver=$!
 status=0

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -203,7 +202,6 @@ func (v *verdict) add(w *verdict) {
 // allPlants runs every planted bug, some at the same time, and sums up.
 func (s settings) allPlants(ctx context.Context) (int, error) {
 	names := plantNames()
-	slices.SortFunc(names, func(a, b string) int { return -cmp.Compare(len(plants[a]), len(plants[b])) })
 	sum := &verdict{Steps: map[string]int{}}
 	caught := map[string]bool{}
 	var errs []error
@@ -211,8 +209,14 @@ func (s settings) allPlants(ctx context.Context) (int, error) {
 	var wg sync.WaitGroup
 	turn := make(chan struct{}, max(1, s.parallel))
 	for _, name := range names {
-		turn <- struct{}{}
 		wg.Go(func() {
+			if err := s.built(ctx, name); err != nil {
+				mu.Lock()
+				errs = append(errs, err)
+				mu.Unlock()
+				return
+			}
+			turn <- struct{}{}
 			defer func() { <-turn }()
 			one := s
 			one.plant = name
@@ -244,4 +248,19 @@ func (s settings) allPlants(ctx context.Context) (int, error) {
 		return statusFault, nil
 	}
 	return statusCorrect, nil
+}
+
+// built waits for a build: those of other plants run meanwhile.
+func (s settings) built(ctx context.Context, plant string) error {
+	for {
+		if _, err := os.Stat(filepath.Join(s.bins, "killtest-"+plant)); err == nil {
+			return nil
+		}
+		if _, err := os.Stat(filepath.Join(s.bins, "failed")); err == nil {
+			return fmt.Errorf("plant %s was not built", plant)
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
