@@ -362,7 +362,7 @@ func TestBadJoins(t *testing.T) {
 		`its other side is of another topology`: func(topo *stream.Topology) {
 			direct(topo, "l", 0).Join("j", direct(stream.New("other"), "r", 0), w, both).To(strs("out"))
 		},
-		`window: Before is -2s and After 1s: their sum must not be negative`: func(topo *stream.Topology) {
+		`window: the bounds Before -2s and After 1s: their sum must not be negative`: func(topo *stream.Topology) {
 			direct(topo, "l", 0).Join("j", direct(topo, "r", 0), window.Join{Before: -2 * time.Second, After: time.Second}, both).To(strs("out"))
 		},
 		`its function is nil`: func(topo *stream.Topology) {

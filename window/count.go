@@ -21,7 +21,7 @@ type Count struct {
 func (w Count) Check() error {
 	var size error
 	if w.Size < 1 {
-		size = fmt.Errorf("Size is %d: it must be at least 1", w.Size)
+		size = fmt.Errorf("the Size is %d: it must be at least 1", w.Size)
 	}
 	return errors.Join(size, positive("TTL", w.TTL))
 }

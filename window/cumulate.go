@@ -25,7 +25,7 @@ func (w Cumulate) Alignment() Alignment {
 func (w Cumulate) Check() error {
 	var more error
 	if w.Step > 0 && w.Size%w.Step != 0 {
-		more = fmt.Errorf("Size is %v, no multiple of the Step of %v: the last window of a period would end after it", w.Size, w.Step)
+		more = fmt.Errorf("the Size is %v, no multiple of the Step of %v: the last window of a period would end after it", w.Size, w.Step)
 	}
 	return errors.Join(positive("Size", w.Size), positive("Step", w.Step), more, whole("Offset", w.Offset), notNegative("Grace", w.Grace))
 }

@@ -23,7 +23,7 @@ func (w Day) Alignment() Alignment {
 func (w Day) Check() error {
 	var zone error
 	if w.Location == nil {
-		zone = errors.New("Location is nil: name a time zone, such as time.UTC or one from time.LoadLocation")
+		zone = errors.New("the Location is nil: name a time zone, such as time.UTC or one from time.LoadLocation")
 	}
 	return errors.Join(zone, notNegative("Grace", w.Grace))
 }

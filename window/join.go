@@ -24,7 +24,7 @@ type Join struct {
 func (j Join) Check() error {
 	var empty error
 	if j.Before+j.After < 0 {
-		empty = fmt.Errorf("Before is %v and After %v: their sum must not be negative, or nothing matches", j.Before, j.After)
+		empty = fmt.Errorf("the bounds Before %v and After %v: their sum must not be negative, or nothing matches", j.Before, j.After)
 	}
 	return errors.Join(whole("Before", j.Before), whole("After", j.After), empty, notNegative("Grace", j.Grace))
 }

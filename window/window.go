@@ -119,7 +119,7 @@ func (w Hopping) Alignment() Alignment {
 func (w Hopping) Check() error {
 	var more error
 	if w.Advance > w.Size {
-		more = fmt.Errorf("Advance is %v, longer than the Size of %v: records between two windows would be in none", w.Advance, w.Size)
+		more = fmt.Errorf("the Advance is %v, longer than the Size of %v: records between two windows would be in none", w.Advance, w.Size)
 	}
 	return errors.Join(positive("Size", w.Size), positive("Advance", w.Advance), more, whole("Offset", w.Offset), notNegative("Grace", w.Grace))
 }

@@ -236,7 +236,7 @@ func churn(t *testing.T, v env) {
 		}
 	}
 
-	out, err := kafkatest.Consume(ctx, v.addrs, v.name("out"), sent)
+	_, err := kafkatest.Consume(ctx, v.addrs, v.name("out"), sent)
 	require.NoError(t, err, "records are missing")
 	for _, stop := range stops {
 		stop()
@@ -252,7 +252,7 @@ func churn(t *testing.T, v env) {
 	// All that is there, not only as many as were sent.
 	ctx = testContext(t)
 	require.NoError(t, kafkatest.Produce(ctx, v.addrs, kafkatest.Record{Topic: v.name("out"), Partition: 0, Value: []byte("end")}))
-	out, err = kafkatest.Consume(ctx, v.addrs, v.name("out"), sent+1)
+	out, err := kafkatest.Consume(ctx, v.addrs, v.name("out"), sent+1)
 	require.NoError(t, err)
 	assert.Equal(t, sent+1, len(out), "doubled")
 	seen := map[source.Partition]uint32{}
