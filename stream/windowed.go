@@ -38,6 +38,8 @@ func (w sessionBy[V]) Check() error {
 	return window.Session{Gap: time.Hour, Grace: w.grace}.Check()
 }
 
+func (w sessionBy[V]) allowed() time.Duration { return w.grace }
+
 func (w sessionBy[V]) String() string { return "session by record" }
 
 // Aggregated is one aggregate per key and window. What becomes of it is said by its methods, any number of them:
@@ -48,6 +50,7 @@ func (w sessionBy[V]) String() string { return "session by record" }
 type Aggregated[K comparable, V, A any] struct {
 	t    *Topology
 	n    *plan.Node
+	w    window.Window
 	outs *outputs[K, V, A]
 }
 
@@ -90,7 +93,7 @@ func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store st
 	s.t.function(n, missing)
 	vals := defaultCodec(s.t, n, state)
 	n.Store = &plan.Store{Name: store, Kind: "window", Key: s.keys.Name(), Value: vals.Name()}
-	out := Aggregated[K, V, A]{s.t, n, &outputs[K, V, A]{}}
+	out := Aggregated[K, V, A]{s.t, n, w.w, &outputs[K, V, A]{}}
 	build := keyWindow[K, V, A](w.w, merge)
 	a, aligned := w.w.(window.Aligned)
 	switch {
@@ -130,6 +133,25 @@ func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store st
 		return operator.NewWindowed(b.task, b.clock(n), spec).Process
 	})
 	return out
+}
+
+// grace is how long after a window's end its last result may come.
+func grace(w window.Window) time.Duration {
+	switch w := w.(type) {
+	case window.Aligned:
+		return time.Duration(w.Alignment().Grace) * time.Millisecond
+	case window.Session:
+		return w.Grace
+	case window.Sliding:
+		return w.Grace
+	case window.Trailing:
+		return w.Grace
+	case window.Count:
+		return w.TTL
+	case interface{ allowed() time.Duration }:
+		return w.allowed()
+	}
+	return 0
 }
 
 // session returns the gap and the grace period of a session window.
@@ -256,6 +278,8 @@ func (a Aggregated[K, V, A]) OnCommit[R any](f func(K, window.Span, A) R) Stream
 // and grace period, in the order of (end, key). The result's time is the last millisecond of the window.
 func (a Aggregated[K, V, A]) OnClose[R any](f func(K, window.Span, A) R) Stream[R] {
 	n, sub := a.emit("on close", f)
+	// A result comes when the grace period is over, with a time before it: for what follows, time is held back so far.
+	n.n.Holds, n.n.Delay = true, grace(a.w).Milliseconds()
 	a.outs.close = append(a.outs.close, sub)
 	return Stream[R]{t: a.t, node: n}
 }

@@ -236,7 +236,7 @@ func churn(t *testing.T, v env) {
 		}
 	}
 
-	_, err := kafkatest.Consume(ctx, v.addrs, v.name("out"), sent)
+	_, err = kafkatest.Consume(ctx, v.addrs, v.name("out"), sent)
 	require.NoError(t, err, "records are missing")
 	for _, stop := range stops {
 		stop()
