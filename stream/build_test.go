@@ -134,7 +134,7 @@ var badTopologies = map[string]struct {
 	}, []string{`count "counts": window: Size is 0s: it must be at least 1ms`}},
 	"hopping window with gaps": {func(topo *stream.Topology) {
 		topo.FromKeyed(keyed()).Window(window.Hopping{Size: time.Second, Advance: time.Minute, Grace: -1}).Count("counts")
-	}, []string{`count "counts": window: Advance is 1m0s, longer than the Size of 1s`, `Grace is -1ns: it must not be negative`}},
+	}, []string{`count "counts": window: the Advance is 1m0s, longer than the Size of 1s`, `Grace is -1ns: it must not be negative`}},
 	"session window with Fold": {func(topo *stream.Topology) {
 		topo.FromKeyed(keyed()).Window(window.Session{Gap: time.Minute}).Fold("sums", (*total).add)
 	}, []string{`fold "sums": sessions are merged, and Fold does not say how their aggregates are: use FoldMerge, or Count or Reduce`}},
@@ -155,8 +155,8 @@ var badTopologies = map[string]struct {
 		s.Window(window.Cumulate{Size: time.Hour, Step: 7 * time.Minute}).Count("d")
 		s.Window(window.Day{}).Count("e")
 	}, []string{`count "a": window: Difference is 0s: it must be at least 1ms`, `count "b": window: Size is 0s: it must be at least 1ms`,
-		`count "c": window: TTL is 0s: it must be at least 1ms`, `count "d": window: Size is 1h0m0s, no multiple of the Step of 7m0s`,
-		`count "e": window: Location is nil: name a time zone, such as time.UTC`}},
+		`count "c": window: TTL is 0s: it must be at least 1ms`, `count "d": window: the Size is 1h0m0s, no multiple of the Step of 7m0s`,
+		`count "e": window: the Location is nil: name a time zone, such as time.UTC`}},
 	"paces": {func(topo *stream.Topology) {
 		a := topo.FromKeyed(keyed()).Window(window.Tumbling{Size: time.Hour}).Count("counts")
 		f := func(string, window.Span, int64) txn { return txn{} }

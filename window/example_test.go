@@ -27,5 +27,5 @@ func ExampleHopping() {
 	// [1970-01-01T00:00:00Z, 1970-01-01T00:00:10Z)
 	// [1970-01-01T00:00:04Z, 1970-01-01T00:00:14Z)
 	// [1970-01-01T00:00:08Z, 1970-01-01T00:00:18Z)
-	// Advance is 1m0s, longer than the Size of 1s: records between two windows would be in none
+	// the Advance is 1m0s, longer than the Size of 1s: records between two windows would be in none
 }
