@@ -399,10 +399,20 @@ func TestFailuresWithoutARecord(t *testing.T) {
 
 // Results of a window that cannot be written go to the policy that is given; nothing is dropped without being counted.
 func TestPolicyWithoutARecord(t *testing.T) {
-	for _, p := range []onerror.Policy{onerror.Skip, onerror.DeadLetter("dlq")} {
+	for _, w := range []window.Window{window.Tumbling{Size: time.Hour}, window.Session{Gap: time.Hour}} {
+		policyWithoutARecord(t, w, onerror.Skip)
+		policyWithoutARecord(t, w, onerror.DeadLetter("dlq"))
+	}
+}
+
+func policyWithoutARecord(t *testing.T, w window.Window, p onerror.Policy) {
+	for _, emit := range []func(a stream.Aggregated[string, string, string], f func(string, window.Span, string) string) stream.Stream[string]{
+		func(a stream.Aggregated[string, string, string], f func(string, window.Span, string) string) stream.Stream[string] { return a.OnClose(f) },
+		func(a stream.Aggregated[string, string, string], f func(string, window.Span, string) string) stream.Stream[string] { return a.OnCommit(f) },
+	} {
 		d := streamtest.New(t, made(func(topo *stream.Topology) {
-			texts(topo).KeyBy(letter).Window(window.Tumbling{Size: time.Hour}).Reduce("r", func(_, v string) string { return v }).
-				OnClose(func(_ string, _ window.Span, v string) string { return v }).TryMap(refuse, p).To(to("out"))
+			a := texts(topo).KeyBy(letter).Window(w).Reduce("r", func(_, v string) string { return v })
+			emit(a, func(_ string, _ window.Span, v string) string { return v }).TryMap(refuse, p).To(to("out"))
 		})())
 		d.Pipe("in", noon, "bad", "a", "z")
 		d.Advance(noon.Add(2 * time.Hour))

@@ -194,6 +194,20 @@ func TestOnCommitAgreesWithClose(t *testing.T) {
 	})
 }
 
+// What is emitted at the end of an epoch belongs to it, also where it goes on through a repartition.
+func TestOnCommitThroughARepartition(t *testing.T) {
+	build := func(topo *stream.Topology) {
+		c := texts(topo).KeyBy(letter).Window(tumbling(10, 5)).Count("n").OnCommit(of)
+		c.To(results("commits"))
+		c.KeyBy(func(r result) string { return r.Key }).Count("m").Changes(func(_ string, n int64) string { return fmt.Sprint(n) }).To(to("counts"))
+	}
+	streamtest.EveryWay(t, made(build), func(t *testing.T, d *streamtest.Driver) {
+		pipe(d, "a@1 a@2 a@3 a@11 a@9 a@12 a@4 a@50")
+		d.Advance(ms(100))
+		assert.Len(t, d.Drain[string]("counts"), len(d.Drain[result]("commits")))
+	})
+}
+
 // A result's time is the largest of its records', or the last millisecond of the window that closes; its key is the
 // aggregate's.
 func TestWindowResultsCarryTimeAndKey(t *testing.T) {

@@ -41,6 +41,7 @@ type entry[K comparable, A any] struct {
 	changed  bool   // it is in the table's list of changes
 	logged   bool   // it has reached the changelog
 	recent   bool   // it was used since the hand passed
+	unsent   bool   // OnCommit has not emitted its last change
 	waits    bool   // it is known to wait for the end of a slice of time; see paced
 }
 

@@ -66,6 +66,8 @@ type pane[K comparable, A any] struct {
 	*table[K, A]
 	start int64 // its place; see window.Alignment
 	saved bool  // some of it has reached the store, or will
+	// unsent are the entries that OnCommit is to emit.
+	unsent []uint32
 }
 
 // dropped is a window that was deleted since the last cut.
@@ -136,6 +138,10 @@ func (o *Windowed[K, V, A]) Process(c *task.Ctx, k K, v V) {
 		e.time = max(e.time, c.Time)
 		e.revision++
 		p.touch(e)
+		if o.OnCommit != nil && !e.unsent {
+			e.unsent = true
+			p.unsent = append(p.unsent, p.index[e.key])
+		}
 		if o.OnPace != nil && !e.waits {
 			o.pace(c, e, start)
 		}
@@ -226,9 +232,7 @@ func (o *Windowed[K, V, A]) close(c *task.Ctx, p *pane[K, A]) error {
 		for _, x := range sorted {
 			span.Revision = x.e.revision
 			c.Op, c.Time, c.Key, c.Headers = o.Op, span.To-1, x.key, nil
-			m := c.Begin()
 			o.OnClose(c, x.e.key, span, x.e.val)
-			c.End(m)
 		}
 		c.Time, c.Key, c.Headers = t, k, h
 	}
@@ -292,10 +296,11 @@ func keysOf[K comparable, V any](m map[K]V) func(func(K) bool) {
 	}
 }
 
-// commit emits what has changed in a window since the last epoch.
+// commit emits what has changed in a window since it was last called.
 func (o *Windowed[K, V, A]) commit(c *task.Ctx, p *pane[K, A]) {
-	for _, i := range p.changed {
+	for _, i := range p.unsent {
 		e := p.slot(i)
+		e.unsent = false
 		key, err := o.keys.Append(o.buf[:0], e.key)
 		o.buf = key
 		if err != nil {
@@ -305,11 +310,10 @@ func (o *Windowed[K, V, A]) commit(c *task.Ctx, p *pane[K, A]) {
 		c.Op = o.Op
 		t, k, h := c.Time, c.Key, c.Headers
 		c.Time, c.Key, c.Headers = e.time, key, nil
-		m := c.Begin()
 		o.OnCommit(c, e.key, o.span(p.start, e.revision), e.val)
-		c.End(m)
 		c.Time, c.Key, c.Headers = t, k, h
 	}
+	p.unsent = p.unsent[:0]
 }
 
 // Restore implements task.Stateful: it finds the windows that the store holds, and drops those that have closed.
@@ -405,10 +409,17 @@ func (o *Windowed[K, V, A]) ClosedThrough() task.MarkerClosed {
 	return task.MarkerClosed{Store: o.id, Through: max(o.closed, o.clock.W)}
 }
 
-// Emit reshapes a result with a function of the user.
+// Emit reshapes a result with a function of the user. Outside of a record, when time has moved or an epoch ends, it sees
+// to a result's rejection itself.
 func Emit[K comparable, A, R any](op int32, f func(K, window.Span, A) R, next task.Fn[R]) WindowFn[K, A] {
 	return func(c *task.Ctx, k K, s window.Span, a A) {
 		c.Op = op
+		if c.Port != nil {
+			next(c, f(k, s, a))
+			return
+		}
+		m := c.Begin()
 		next(c, f(k, s, a))
+		c.End(m)
 	}
 }

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -21,6 +22,8 @@ type exchange struct {
 	limit int64        // bytes under way, beyond which the tasks that read sources wait
 	bytes atomic.Int64 // under way
 	held  atomic.Bool
+	// frozen: no task steps at all, since a timer could put something under way.
+	frozen atomic.Bool
 	// ready: every task runs. Until then the tasks that read sources wait, since what they hand to a task that is still
 	// being restored would stay under way, and no epoch could end.
 	ready atomic.Bool
@@ -63,7 +66,8 @@ func (x *exchange) offer(b source.Batch) {
 	}
 }
 
-// drain lets nothing more in, and waits until nothing is under way. Workers help one after the other.
+// drain lets nothing more in, and waits until nothing is under way and nothing is held back for the end of the epoch.
+// Workers help one after the other. No task steps after it, until release.
 func (x *exchange) drain(ctx context.Context) error {
 	if !x.e.prog.Memory {
 		return nil
@@ -80,7 +84,12 @@ func (x *exchange) drain(ctx context.Context) error {
 			continue
 		}
 		if x.bytes.Load() == 0 {
-			return nil
+			x.frozen.Store(true)
+			if err := x.flush(ctx); err != nil || x.bytes.Load() == 0 {
+				return err
+			}
+			x.frozen.Store(false)
+			continue
 		}
 		select {
 		case err := <-x.e.failed: // a task that has failed reads no more
@@ -90,7 +99,18 @@ func (x *exchange) drain(ctx context.Context) error {
 	}
 }
 
+// flush lets all tasks emit what they emit once an epoch.
+func (x *exchange) flush(ctx context.Context) (err error) {
+	for _, w := range x.e.workers {
+		if !w.do(ctx, func() { err = errors.Join(err, w.flush(ctx)) }) {
+			return fmt.Errorf("drain the exchange: %w", ctx.Err())
+		}
+	}
+	return err
+}
+
 func (x *exchange) release() {
+	x.frozen.Store(false)
 	if x.held.Swap(false) {
 		x.e.pokeAll()
 	}

@@ -83,6 +83,9 @@ func (w *worker) run(ctx context.Context) {
 
 // step gives each task a turn.
 func (w *worker) step(ctx context.Context) (worked bool) {
+	if w.e.exchange.frozen.Load() {
+		return false
+	}
 	now := w.e.now()
 	changed := 0
 	for _, t := range w.tasks {
@@ -128,6 +131,21 @@ func (w *worker) sleep() time.Duration {
 		return time.Minute
 	}
 	return min(max(time.Duration(due-w.e.now())*time.Millisecond, time.Millisecond), time.Minute)
+}
+
+// flush lets the tasks emit what they emit once an epoch, and hands it to those that it is for.
+func (w *worker) flush(ctx context.Context) error {
+	for _, t := range w.tasks {
+		err := t.Flush()
+		if err == nil {
+			err = w.e.out.drain(ctx, w.epoch, &t.Out)
+		}
+		if err != nil {
+			return err
+		}
+		w.e.exchange.pass(t)
+	}
+	return nil
 }
 
 // cut ends the epoch of the worker's tasks.

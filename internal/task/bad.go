@@ -52,6 +52,8 @@ func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 func (t *Task) recoverTimer() {
 	if v := recover(); v != nil {
 		t.ctx.rejected = &PanicError{Value: v, Stack: debug.Stack()}
+	}
+	if t.ctx.rejected != nil { // also what an operator has not seen to: the next record must not pay for it
 		t.failResult()
 	}
 }

@@ -45,6 +45,15 @@ func (t *Task) Cut(epoch uint64) (d *Delta, err error) {
 	return d, nil
 }
 
+// Flush lets the operators emit what they emit once an epoch, ahead of the Cut. It is for tasks that hand it to others of
+// this process, whose part of the epoch it is.
+func (t *Task) Flush() error {
+	if t.state == Running && t.err == nil {
+		t.flush()
+	}
+	return t.err
+}
+
 func (t *Task) flush() {
 	defer t.recoverTimer()
 	t.ctx.Port = nil

@@ -66,7 +66,8 @@ type Stateful interface {
 	StoreID() uint32
 }
 
-// Flusher is an operator that emits once per epoch. It is called before Cut, in topological order.
+// Flusher is an operator that emits once per epoch. It is called before Cut, in topological order; a second call emits
+// what has changed since the first.
 type Flusher interface {
 	Flush(c *Ctx)
 }

@@ -180,7 +180,8 @@ func (d *Driver) offer(b source.Batch) {
 	}
 }
 
-// drain lets the tasks behind exchanges in memory work until nothing is under way between tasks.
+// drain lets the tasks behind exchanges in memory work until nothing is under way between tasks, and nothing is held back
+// for the end of the epoch.
 func (d *Driver) drain() bool {
 	d.t.Helper()
 	for again := d.prog.Memory; again; {
@@ -192,6 +193,20 @@ func (d *Driver) drain() bool {
 				s.task.Hold = false
 			}
 			if d.err != nil {
+				return false
+			}
+		}
+		if again {
+			continue
+		}
+		for _, s := range d.slots {
+			err := s.task.Flush()
+			again = again || len(s.task.Cross.Records) > 0
+			if err == nil {
+				err = d.take(s.task)
+			}
+			if err != nil {
+				d.stop(err)
 				return false
 			}
 		}
