@@ -407,8 +407,12 @@ func TestPolicyWithoutARecord(t *testing.T) {
 
 func policyWithoutARecord(t *testing.T, w window.Window, p onerror.Policy) {
 	for _, emit := range []func(a stream.Aggregated[string, string, string], f func(string, window.Span, string) string) stream.Stream[string]{
-		func(a stream.Aggregated[string, string, string], f func(string, window.Span, string) string) stream.Stream[string] { return a.OnClose(f) },
-		func(a stream.Aggregated[string, string, string], f func(string, window.Span, string) string) stream.Stream[string] { return a.OnCommit(f) },
+		func(a stream.Aggregated[string, string, string], f func(string, window.Span, string) string) stream.Stream[string] {
+			return a.OnClose(f)
+		},
+		func(a stream.Aggregated[string, string, string], f func(string, window.Span, string) string) stream.Stream[string] {
+			return a.OnCommit(f)
+		},
 	} {
 		d := streamtest.New(t, made(func(topo *stream.Topology) {
 			a := texts(topo).KeyBy(letter).Window(w).Reduce("r", func(_, v string) string { return v })
