@@ -20,7 +20,8 @@
 // what the broker says.
 //
 // At-least-once. The same without a transaction, and with the store's batch before the positions, so that positions
-// never run ahead of state. At-most-once commits positions before their records are processed, see Ahead.
+// never run ahead of state. At-most-once commits positions before their records are processed (Ahead), and writes outputs
+// after the state.
 package checkpoint
 
 import (
@@ -52,6 +53,8 @@ type Committer struct {
 	Owner     string // the incarnation of this process
 	// Produce writes records in the epoch that is being ended.
 	Produce func(ctx context.Context, recs []sink.Record) error
+	// Release writes the outputs of that epoch, which at-most-once has held back; nil if nothing is.
+	Release func(ctx context.Context) error
 
 	carried   map[string]map[int32]task.Carry
 	writers   map[*task.Task]string
@@ -76,6 +79,9 @@ func (c *Committer) Commit(ctx context.Context, deltas []*task.Delta, now time.T
 		*d, t0 = t.Sub(t0), t
 	}
 	positions := c.positions(deltas)
+	if c.Guarantee == connect.AtMostOnce {
+		return c.atMostOnce(ctx, deltas, positions, now)
+	}
 	fault.At("before-produce")
 	if plant.EarlyState {
 		if err := c.apply(deltas, nil, now); err != nil {
@@ -123,12 +129,45 @@ func (c *Committer) Commit(ctx context.Context, deltas []*task.Delta, now time.T
 			return err
 		}
 		fault.At("before-positions")
-		if c.Guarantee != connect.AtMostOnce {
-			err = commit()
-		}
+		err = commit()
 	}
 	fault.At("after-apply")
 	return err
+}
+
+// atMostOnce ends an epoch whose positions were committed before its records were processed. State comes first, what the
+// epoch has written after it: a crash in between loses that, where the other order would let timers fire and windows
+// close a second time.
+func (c *Committer) atMostOnce(ctx context.Context, deltas []*task.Delta, positions []connect.PositionCommit, now time.Time) error {
+	fault.At("before-produce")
+	for _, d := range deltas {
+		if err := c.changelog(ctx, d, now); err != nil {
+			return err
+		}
+	}
+	fault.At("before-flush")
+	ends, err := c.Session.Flush(ctx)
+	if err != nil {
+		return fmt.Errorf("epoch: write changelog: %w", err)
+	}
+	if err := c.apply(deltas, ends, now); err != nil {
+		return fmt.Errorf("epoch: apply to the state store: %w", err)
+	}
+	fault.At("before-outputs")
+	if c.Release != nil {
+		if err := c.Release(ctx); err != nil {
+			return fmt.Errorf("epoch: write outputs: %w", err)
+		}
+	}
+	if err := c.watermarks(ctx, deltas, positions, now); err != nil {
+		return err
+	}
+	if _, err := c.Session.Flush(ctx); err != nil {
+		return fmt.Errorf("epoch: write outputs: %w", err)
+	}
+	c.note(positions)
+	fault.At("after-apply")
+	return nil
 }
 
 // Ahead commits positions whose records are not processed yet. Under at-most-once it is what ends the epoch.

@@ -82,7 +82,7 @@ func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-
 	e.run, e.gone = run, make(chan struct{})
 	e.urgent, e.events, e.failed = make(chan struct{}, 1), make(chan func(), 64), make(chan error, 1)
 	e.ports, e.assigned, e.slots, e.specs = map[source.Partition]*port{}, map[source.Partition]bool{}, map[slotKey]*slot{}, map[*Subtopology]*task.Spec{}
-	e.out = &outputs{session: e.session, limit: int(e.cfg.cacheBytes() / 4), open: e.epoch}
+	e.out = &outputs{session: e.session, limit: int(e.cfg.cacheBytes() / 4), open: e.epoch, hold: e.cfg.Guarantee == connect.AtMostOnce, held: map[uint64][][]sink.Record{}}
 	e.exchange = newExchange(e)
 	e.committer = &checkpoint.Committer{Session: e.session, Store: e.store, Guarantee: e.cfg.Guarantee, Owner: e.owner}
 	for range e.cfg.Workers {
@@ -91,7 +91,7 @@ func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-
 	for _, w := range e.workers {
 		e.background.Go(func() { w.run(run) })
 	}
-	e.committer.Produce = e.produce
+	e.committer.Produce, e.committer.Release = e.produce, e.out.release
 	e.background.Go(func() {
 		if err := e.session.Run(run, e); err != nil {
 			e.fail(err)
@@ -176,8 +176,7 @@ func (e *engine) dirtyLimit() int64 { return e.cfg.cacheBytes() / 2 / int64(len(
 
 // produce writes what ends an epoch. The epoch is open, and its workers have gone on, so nobody else writes in it.
 func (e *engine) produce(ctx context.Context, recs []sink.Record) error {
-	_, err := e.out.write(ctx, e.out.open, recs)
-	return err
+	return e.session.Produce(ctx, recs)
 }
 
 // landing is what is to be done when a commit has ended.

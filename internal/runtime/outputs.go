@@ -10,15 +10,17 @@ import (
 )
 
 // outputs is the gate between the workers and the open epoch. Records of the open epoch pass; those of the next one
-// wait until it is opened.
+// wait until it is opened. At-most-once all wait until the state of their epoch is in the store.
 type outputs struct {
 	session connect.Session
-	limit   int // bytes that may wait
+	limit   int  // bytes that may wait
+	hold    bool // at-most-once
 
 	mu      sync.Mutex
 	open    uint64
 	begun   bool
 	waiting [][]sink.Record
+	held    map[uint64][][]sink.Record // by epoch
 	bytes   int
 }
 
@@ -28,8 +30,12 @@ func (o *outputs) write(ctx context.Context, epoch uint64, recs []sink.Record) (
 		return false, nil
 	}
 	o.mu.Lock()
-	if epoch != o.open {
-		o.waiting = append(o.waiting, recs)
+	if epoch != o.open || o.hold {
+		if o.hold {
+			o.held[epoch] = append(o.held[epoch], recs)
+		} else {
+			o.waiting = append(o.waiting, recs)
+		}
 		for i := range recs {
 			o.bytes += len(recs[i].Key) + len(recs[i].Value) + 128
 		}
@@ -80,6 +86,25 @@ func (o *outputs) next(ctx context.Context, epoch uint64) error {
 	return nil
 }
 
+// release lets the records pass that were held of the open epoch.
+func (o *outputs) release(ctx context.Context) error {
+	o.mu.Lock()
+	recs := o.held[o.open]
+	delete(o.held, o.open)
+	for _, list := range recs {
+		for i := range list {
+			o.bytes -= len(list[i].Key) + len(list[i].Value) + 128
+		}
+	}
+	o.mu.Unlock()
+	for _, list := range recs {
+		if err := o.session.Produce(ctx, list); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // ensure opens the epoch in the session even though nothing was written in it: there are positions to commit.
 func (o *outputs) ensure() error {
 	o.mu.Lock()
@@ -91,7 +116,7 @@ func (o *outputs) ensure() error {
 func (o *outputs) written() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.begun
+	return o.begun || len(o.held[o.open]) > 0
 }
 
 // full says that the next epoch must not write more before the last one is committed.

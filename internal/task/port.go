@@ -57,6 +57,9 @@ type Port struct {
 	mu     sync.Mutex
 	queue  []source.Batch
 	queued int // bytes, cur included
+	// offered is the position behind all that was offered, or where the batches begin.
+	offered source.Position
+	offers  bool // offered is known
 }
 
 // Offer appends a batch to the queue. It is the one method that another goroutine than the task's owner may call, with
@@ -65,6 +68,7 @@ func (p *Port) Offer(b source.Batch) {
 	p.mu.Lock()
 	p.queue = append(p.queue, b)
 	p.queued += b.Bytes
+	p.offered, p.offers = b.Next, true
 	p.mu.Unlock()
 }
 
@@ -191,13 +195,7 @@ func (p *Port) empty() bool {
 func (p *Port) QueueEnd() (end source.Position, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if n := len(p.queue); n > 0 {
-		return p.queue[n-1].Next, true
-	}
-	if len(p.cur.Records) > 0 {
-		return p.cur.Next, true
-	}
-	return p.next, p.known
+	return p.offered, p.offers
 }
 
 // Limit keeps the task from reading records at and after a position; the zero position, from reading any. It is how
