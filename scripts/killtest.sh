@@ -91,6 +91,7 @@ start_broker() {
   die "the broker does not start"
 }
 
+rm -rf "$tmp/bin" "$tmp/run" # of an earlier run
 mkdir -p "$tmp/bin" "$tmp/run"
 build ''
 start_broker

@@ -43,7 +43,7 @@ func places(guarantee string) []string {
 	case "at-least-once":
 		return []string{"before-produce", "before-flush", "after-flush", "before-positions", "after-apply", inRestore}
 	case "at-most-once":
-		return []string{"before-produce", "before-flush", "after-flush", "before-positions", "after-apply", inRestore}
+		return []string{"before-produce", "before-flush", "after-flush", "before-outputs", "after-apply", inRestore}
 	}
 	return []string{"before-produce", "before-flush", "after-flush", "after-toc", "before-end", "after-end", "before-apply", "after-apply", inRestore}
 }
