@@ -207,7 +207,7 @@ func (s *session) hanging(ctx context.Context, unstable []source.Partition) erro
 			return nil
 		}
 	}
-	return fmt.Errorf("kafka: hanging transaction: the positions of %v in group %q have been undecided for %v, but no transaction of the application is open. "+
+	return fmt.Errorf("%w: kafka: hanging transaction: the positions of %v in group %q have been undecided for %v, but no transaction of the application is open. "+
 		"The transaction coordinator lost its markers. Find the partitions with kafka-transactions.sh --bootstrap-server %s find-hanging --broker-id <n>, and end the transaction with its abort command",
-		unstable, s.app.ID, hangingAfter, s.cluster.Brokers[0])
+		connect.ErrStop, unstable, s.app.ID, hangingAfter, s.cluster.Brokers[0])
 }

@@ -146,11 +146,11 @@ func (g groupErrors) OnGroupManageError(err error) {
 	case errors.Is(err, kerr.FencedInstanceID):
 		g.s.fail(fmt.Errorf("%w: another process runs as instance %q of application %q: instances need names of their own: %w", connect.ErrFenced, g.s.app.Instance, g.s.app.ID, err))
 	case errors.Is(err, kerr.InconsistentGroupProtocol):
-		g.s.fail(fmt.Errorf("kafka: the consumer group %q is used by another program, or by an incompatible version of this one: give the application an id of its own: %w", g.s.app.ID, err))
+		g.s.fail(fmt.Errorf("%w: kafka: the consumer group %q is used by another program, or by an incompatible version of this one: give the application an id of its own: %w", connect.ErrStop, g.s.app.ID, err))
 	case errors.Is(err, kerr.InvalidSessionTimeout):
-		g.s.fail(fmt.Errorf("kafka: the broker does not allow a session timeout of %v: choose one between its group.min.session.timeout.ms and group.max.session.timeout.ms: %w", g.s.app.SessionTimeout, err))
+		g.s.fail(fmt.Errorf("%w: kafka: the broker does not allow a session timeout of %v: choose one between its group.min.session.timeout.ms and group.max.session.timeout.ms: %w", connect.ErrStop, g.s.app.SessionTimeout, err))
 	case errors.Is(err, kerr.GroupMaxSizeReached), errors.Is(err, kerr.GroupAuthorizationFailed), errors.Is(err, kerr.TopicAuthorizationFailed), isAuthentication(err):
-		g.s.fail(fmt.Errorf("kafka: join group %q: %w", g.s.app.ID, err))
+		g.s.fail(fmt.Errorf("%w: kafka: join group %q: %w", connect.ErrStop, g.s.app.ID, err))
 	default:
 		g.s.log.Warn("membership of the group ended, joining again", "group", g.s.app.ID, "error", err)
 	}

@@ -136,7 +136,9 @@ func wholeWay(t *testing.T, v env) {
 		return nil
 	})
 	require.NoError(t, err)
-	assert.Equal(t, source.At(2), end, "the marker counts")
+	// The transaction's marker is at 1. It is written after the commit is answered, so the end may have been taken before it.
+	assert.GreaterOrEqual(t, end.Offset(), int64(1))
+	assert.LessOrEqual(t, end.Offset(), int64(2))
 	assert.Equal(t, []string{"k=v"}, restored)
 	require.NoError(t, stop())
 }
@@ -579,6 +581,18 @@ func internalTopics(t *testing.T, v env) {
 		resp, err := adm.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Name: key, Value: &value}}, v.name(topic))
 		require.NoError(t, err)
 		require.NoError(t, resp[0].Err)
+		require.Eventually(t, func() bool { // a real broker answers before it knows
+			cs, err := adm.DescribeTopicConfigs(ctx, v.name(topic))
+			if err != nil || len(cs) != 1 {
+				return false
+			}
+			for _, c := range cs[0].Configs {
+				if c.Key == key {
+					return c.Value != nil && *c.Value == value
+				}
+			}
+			return false
+		}, 10*time.Second, 20*time.Millisecond)
 	}
 	set("copy-changelog", "cleanup.policy", "delete")
 	set("copy-repartition", "retention.ms", "1000")

@@ -91,7 +91,7 @@ func (w *worker) step(ctx context.Context) (worked bool) {
 	for _, t := range w.tasks {
 		changed += t.Changed()
 	}
-	if int64(changed) > 2*w.e.dirtyLimit() { // the last epoch is not committed yet, and this one holds its share
+	if int64(changed) > 2*w.e.dirtyLimit() && !w.e.exchange.held.Load() { // the last epoch is not committed yet, and this one holds its share
 		w.e.hurry()
 		return false
 	}
