@@ -93,9 +93,14 @@ func (o *oracle) example(fault bool, format string, args []any) {
 // exact says that nothing may be lost or doubled, so that also order and values are known.
 func (o *oracle) exact() bool { return o.guarantee == "exactly-once" }
 
-func check(ctx context.Context, c *cluster, p profile, guarantee string) (*verdict, error) {
-	o := &oracle{prof: p, guarantee: guarantee, v: &verdict{}, events: map[int64]placed{}, broken: map[string]int64{}, keyed: map[string]int64{},
+func newOracle(p profile, guarantee string) *oracle {
+	return &oracle{prof: p, guarantee: guarantee, v: &verdict{}, events: map[int64]placed{}, broken: map[string]int64{}, keyed: map[string]int64{},
 		alarms: map[string]int64{}, lates: map[int64]int{}, counts: map[int64]int{}, tally: map[string]*tally{}}
+}
+
+// check reads all topics of an application and compares them.
+func check(ctx context.Context, c *cluster, p profile, guarantee string) (*verdict, error) {
+	o := newOracle(p, guarantee)
 	for _, step := range []struct {
 		topic string
 		check func([][]*kgo.Record)

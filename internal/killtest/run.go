@@ -68,6 +68,9 @@ func runTests(ctx context.Context, args []string) (status int, err error) {
 	if _, ok := guarantees[s.guarantee]; !ok {
 		return statusFailed, fmt.Errorf("there is no guarantee %q", s.guarantee)
 	}
+	if s.kills < 1 || s.rate < 1 {
+		return statusFailed, fmt.Errorf("%d kills at %d records per second: both must be at least 1", s.kills, s.rate)
+	}
 	if err := checkPlant(s.plant); err != nil {
 		return statusFailed, err
 	}
