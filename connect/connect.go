@@ -138,7 +138,7 @@ type Session interface {
 	// that are open below it. Call it after Committed.
 	ReadChangelog(ctx context.Context, part source.Partition, from source.Position, apply func([]source.Record) error) (source.Position, error)
 	// Start begins delivery of assigned partitions at these positions; a partition without one begins where its
-	// source's Start says. It returns the partitions that had nothing to read at that moment.
+	// source's Start says, and its position is filled in. It returns the partitions that had nothing to read at that moment.
 	Start(ctx context.Context, at map[source.Partition]*source.Position) (caughtUp []source.Partition, err error)
 	// Pause stops and Resume continues delivery of single partitions. What was fetched already may still come.
 	Pause(parts []source.Partition)

@@ -56,6 +56,10 @@ func (s *session) Start(ctx context.Context, at map[source.Partition]*source.Pos
 			return nil, fmt.Errorf("kafka: %v was started already", p)
 		}
 		s.reading[p] = &cursor{next: offset}
+		if at[p] == nil {
+			chosen := source.At(offset)
+			at[p] = &chosen
+		}
 		if offsets[p.Stream] == nil {
 			offsets[p.Stream] = map[int32]kgo.Offset{}
 		}

@@ -222,7 +222,8 @@ func (c *Committer) positions(deltas []*task.Delta) (list []connect.PositionComm
 		}
 	}
 	collect(func(d *task.Delta, moved bool) bool { return d.Touched || moved || c.carriesMoved(d) })
-	if len(list) == 0 && slices.ContainsFunc(deltas, c.carriesMoved) {
+	writes := func(d *task.Delta) bool { return d.Touched || len(d.Entries) > 0 || c.carriesMoved(d) }
+	if len(list) == 0 && slices.ContainsFunc(deltas, writes) { // such as tasks behind an exchange in memory, which have no positions
 		collect(func(*task.Delta, bool) bool { return true })
 	}
 	slices.SortFunc(list, func(a, b connect.PositionCommit) int {

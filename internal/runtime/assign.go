@@ -152,7 +152,11 @@ func (e *engine) restore(ctx context.Context, s *slot) {
 	begin := time.Now()
 	r, err := checkpoint.Restore(ctx, e.session, e.store, s.task, e.cfg.Guarantee, time.UnixMilli(e.now()), e.prog.Inputs(s.task, e.counts()))
 	var caughtUp []source.Partition
+	fresh := map[source.Partition]bool{}
 	if err == nil {
+		for p, at := range r.Start {
+			fresh[p] = at == nil
+		}
 		caughtUp, err = e.session.Start(ctx, r.Start)
 	}
 	if ctx.Err() != nil {
@@ -163,11 +167,11 @@ func (e *engine) restore(ctx context.Context, s *slot) {
 		return
 	}
 	e.log.Info("task restored", "task", s.task.ID(), "changelog", s.task.Spec.Changelog, "local", r.Local, "from", r.From.String(), "records", r.Records, "took", time.Since(begin))
-	e.background.Go(func() { e.post(func() { e.begin(s, r, caughtUp) }) }) // not waited for: whoever waits for this restore may hold the coordinator
+	e.background.Go(func() { e.post(func() { e.begin(s, r, caughtUp, fresh) }) }) // not waited for: whoever waits for this restore may hold the coordinator
 }
 
-// begin lets a restored task run.
-func (e *engine) begin(s *slot, r *checkpoint.Restored, caughtUp []source.Partition) {
+// begin lets a restored task run. fresh are the inputs for which nothing was committed.
+func (e *engine) begin(s *slot, r *checkpoint.Restored, caughtUp []source.Partition, fresh map[source.Partition]bool) {
 	if e.slots[s.key] != s {
 		return // it was revoked meanwhile
 	}
@@ -192,7 +196,7 @@ func (e *engine) begin(s *slot, r *checkpoint.Restored, caughtUp []source.Partit
 			up = up || c == p.Part
 		}
 		p.Start(at, up)
-		if at != nil {
+		if at != nil && !fresh[p.Part] { // the first position of a new application is committed with its first epoch
 			e.committer.Started(p.Part, *at)
 		}
 	}
