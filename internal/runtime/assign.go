@@ -246,6 +246,9 @@ func (e *engine) revoke(run context.Context, parts []source.Partition) error {
 	if running {
 		err = e.settle(run, func(t *task.Task) bool { return slices.ContainsFunc(gone, func(s *slot) bool { return s.task == t }) })
 	}
+	if len(gone) > 0 {
+		e.exchange.ready.Store(false)
+	}
 	for _, s := range gone {
 		if s.worker != nil {
 			s.worker.do(run, func() { s.worker.remove(s.task) })

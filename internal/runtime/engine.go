@@ -191,6 +191,9 @@ func everything(*task.Task) bool { return true }
 // cut ends an epoch and starts its commit. Tasks that leave take no step after it: what they read then would be in no
 // later epoch's positions, but what they wrote would be in its transaction.
 func (e *engine) cut(run context.Context, leaves func(*task.Task) bool) error {
+	if e.exchange.waits() {
+		return nil // nothing has happened yet
+	}
 	if err := e.exchange.drain(run); err != nil {
 		return err
 	}

@@ -24,8 +24,8 @@ type exchange struct {
 	held  atomic.Bool
 	// frozen: no task steps at all, since a timer could put something under way.
 	frozen atomic.Bool
-	// ready: every task runs. Until then the tasks that read sources wait, since what they hand to a task that is still
-	// being restored would stay under way, and no epoch could end.
+	// ready: every task is restored. Until then none steps and no epoch ends, since what one hands to a task that is
+	// still being restored would stay under way.
 	ready atomic.Bool
 }
 
@@ -33,8 +33,11 @@ func newExchange(e *engine) *exchange { return &exchange{e: e, limit: e.cfg.fetc
 
 // blocks says that tasks must not read sources now.
 func (x *exchange) blocks() bool {
-	return x.e.prog.Memory && (!x.ready.Load() || x.held.Load() || x.bytes.Load() > x.limit)
+	return x.e.prog.Memory && (x.held.Load() || x.bytes.Load() > x.limit)
 }
+
+// waits says that not every task is restored yet.
+func (x *exchange) waits() bool { return x.e.prog.Memory && !x.ready.Load() }
 
 // inner says that a task reads other tasks; it may read sources too.
 func inner(t *task.Task) bool {

@@ -83,7 +83,7 @@ func (w *worker) run(ctx context.Context) {
 
 // step gives each task a turn.
 func (w *worker) step(ctx context.Context) (worked bool) {
-	if w.e.exchange.frozen.Load() {
+	if w.e.exchange.frozen.Load() || w.e.exchange.waits() {
 		return false
 	}
 	now := w.e.now()
