@@ -106,9 +106,24 @@ func (v *view) ready(ctx context.Context, ended <-chan error) (from []string, er
 		}
 		running := func(t stream.TaskStatus) bool { return t.State == "running" }
 		if n := len(v.status.Tasks); n > 0 && !slices.ContainsFunc(v.status.Tasks, func(t stream.TaskStatus) bool { return !running(t) }) {
+			if begins(v.status) {
+				return nil, nil
+			}
 			return v.positions(), nil
 		}
 	}
+}
+
+// begins says that all payments are still to be read.
+func begins(s stream.Status) bool {
+	for _, t := range s.Tasks {
+		for part, at := range t.Positions {
+			if strings.Contains(part, "payments/") && at != "0" {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func tellStart(out io.Writer, t topics, from []string) {
