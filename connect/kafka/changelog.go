@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/internal/plant"
 	"github.com/millstream-go/millstream/source"
 )
@@ -43,8 +44,8 @@ func (s *session) ReadChangelog(ctx context.Context, p source.Partition, from so
 	}
 	end := ends[p]
 	if from.Offset() > end {
-		return from, fmt.Errorf("kafka: state holds changelog %v up to offset %d, but it ends at %d: the topic was recreated, or the brokers lost records. "+
-			"Delete the state directory to rebuild the state from what is left", p, from.Offset(), end)
+		return from, fmt.Errorf("%w: kafka: state holds changelog %v up to offset %d, but it ends at %d: the topic was recreated, or the brokers lost records. "+
+			"Delete the state directory to rebuild the state from what is left", connect.ErrStop, p, from.Offset(), end)
 	}
 	cl, err := s.restoring.take()
 	if err != nil {
