@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -192,7 +193,10 @@ func everything(*task.Task) bool { return true }
 // later epoch's positions, but what they wrote would be in its transaction.
 func (e *engine) cut(run context.Context, leaves func(*task.Task) bool) error {
 	if e.exchange.waits() {
-		return nil // nothing has happened yet
+		if leaves != nil && e.out.written() { // a source has grown meanwhile: what was written cannot be completed
+			return fmt.Errorf("tasks leave while others are restored: %w", connect.ErrRetry)
+		}
+		return nil
 	}
 	if err := e.exchange.drain(run); err != nil {
 		return err
