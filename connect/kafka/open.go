@@ -122,6 +122,7 @@ func (s *session) open(ctx context.Context) error {
 
 // ping tries until a broker answers, an error shows that trying again is of no use, or the time is over.
 func (s *session) ping(ctx context.Context) error {
+	var unreachable error // what a connection was refused with: it says more than that the time is over
 	for {
 		// The client does not give up a connection that is silent from the start, whatever the context says.
 		answer := make(chan error, 1)
@@ -136,12 +137,17 @@ func (s *session) ping(ctx context.Context) error {
 			return nil
 		}
 		var refused *net.OpError
-		if passing := errors.As(err, &refused) && refused.Op == "dial"; !passing || ctx.Err() != nil {
+		if errors.As(err, &refused) && refused.Op == "dial" {
+			unreachable = err
+		} else if unreachable == nil || !errors.Is(err, context.DeadlineExceeded) {
 			return err
+		}
+		if ctx.Err() != nil {
+			return unreachable
 		}
 		select {
 		case <-ctx.Done():
-			return err
+			return unreachable
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
