@@ -43,8 +43,8 @@ func explainDial(c Cluster, err error) error {
 		return fmt.Errorf("kafka: the listener at %s does not speak TLS: remove TLS, or use the address of a TLS listener: %w", at, err)
 	case errors.As(err, &dns):
 		return fmt.Errorf("kafka: no address found for broker %q: check the name: %w", dns.Name, err)
-	case isFirstRead(err):
-		return fmt.Errorf("kafka: the brokers at %s close the connection at once: the listener probably wants TLS or SASL, and the configuration has %s: %w", at, securityOf(c), err)
+	case isFirstRead(err), strings.Contains(err.Error(), "tls alert record"): // the client has no error value for it
+		return fmt.Errorf("kafka: the brokers at %s do not go on with the connection: the listener probably wants TLS or SASL, and the configuration has %s: %w", at, securityOf(c), err)
 	case c.SASL != nil && errors.Is(err, io.EOF):
 		return fmt.Errorf("kafka: the brokers at %s closed the connection instead of accepting the credentials (SASL %s): check user and password, and that this user exists for this mechanism: %w",
 			at, saslName(c), err)
