@@ -41,7 +41,7 @@ func numbers(topo *stream.Topology) stream.Keyed[int64, int64] {
 // newBench makes the task, and a batch of n records whose keys are 0 to keys-1 in turn, a millisecond apart.
 func newBench(tb testing.TB, n, keys int, cache int64, build func(topo *stream.Topology)) *bench {
 	tb.Helper()
-	prog, _, err := made(build)().Program("bench")
+	prog, _, err := made(build)().Program("bench", stream.Semantics{})
 	require.NoError(tb, err)
 	require.Len(tb, prog.Subtopologies, 1)
 	st, err := store.OpenMem(store.Options{KeyGroups: 8, Stores: prog.Stores, CacheBytes: 64 << 20, MemTableBytes: 16 << 20})

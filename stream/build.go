@@ -26,7 +26,7 @@ func (t *Topology) Build(c Config) (*App, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	prog := t.program(c.AppID)
+	prog := t.program(c.AppID, c.Semantics)
 	if c.Exchange == InMemory {
 		prog.InMemory()
 	}
@@ -74,7 +74,7 @@ func example(system string) string {
 }
 
 // program compiles the topology as far as it goes without knowing partitions.
-func (t *Topology) program(app string) *engine.Program {
+func (t *Topology) program(app string, s Semantics) *engine.Program {
 	prog := &engine.Program{}
 	sinks := map[string]bool{}
 	for _, n := range t.graph.Nodes {
@@ -106,7 +106,7 @@ func (t *Topology) program(app string) *engine.Program {
 			prog.Stores = append(prog.Stores, engine.Store{Name: s.Name, Kind: s.Kind, Key: s.Key, Value: s.Value, Window: s.Window, Subtopology: p.Name})
 		}
 		sub.Compile = func(tk *task.Task, f engine.Facts) {
-			b := &compiler{task: tk, env: env{app, f}, memo: map[*plan.Node]any{}, made: map[*plan.Node]any{}, ops: map[*plan.Node]int32{}, direct: direct}
+			b := &compiler{task: tk, env: env{app, f}, semantics: s, memo: map[*plan.Node]any{}, made: map[*plan.Node]any{}, ops: map[*plan.Node]int32{}, direct: direct}
 			for _, n := range p.Inputs {
 				for _, port := range tk.Ports {
 					if port.Spec.Name == n.Topic(app) {

@@ -45,6 +45,9 @@ type Config struct {
 	// Exchange is how records travel to the tasks of their keys: ThroughTopic (the default) or InMemory. It is chosen
 	// when the state is created, and cannot be changed for it.
 	Exchange Exchange
+	// Semantics is by which rules operators with state and time work. The default are the rules that they describe;
+	// KafkaStreamsSemantics are those of Kafka Streams.
+	Semantics Semantics
 	// MemoryBudget bounds, in bytes, what is held of fetched records, of state in caches, and of the store's buffers.
 	// The default is 512 MiB.
 	MemoryBudget int64
@@ -121,6 +124,9 @@ func (c Config) check() (errs []error) {
 	}
 	if c.MemoryBudget < 16<<20 {
 		note("MemoryBudget is %d bytes: it must be at least 16 MiB", c.MemoryBudget)
+	}
+	if err := c.Semantics.check(); err != nil {
+		errs = append(errs, err)
 	}
 	systems := map[string]bool{}
 	for i, k := range c.Connect {

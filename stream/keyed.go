@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"iter"
 	"strings"
 	"time"
 
@@ -53,6 +54,17 @@ func (s Keyed[K, V]) MapValues[W any](f func(K, V) W) Keyed[K, W] {
 	s.t.function(out.node.n, f == nil)
 	s.sub(func(b *compiler) task.KeyedFn[K, V] {
 		return operator.MapValues(b.op(out.node.n), f, out.node.compile(b))
+	})
+	return out
+}
+
+// FlatMapValues replaces each value by those that f yields for it and its key. They take over the record's time, key and
+// headers.
+func (s Keyed[K, V]) FlatMapValues[W any](f func(K, V) iter.Seq[W]) Keyed[K, W] {
+	out := after[K, V, W](s, "flatmapvalues", nil)
+	s.t.function(out.node.n, f == nil)
+	s.sub(func(b *compiler) task.KeyedFn[K, V] {
+		return operator.FlatMapValues(b.op(out.node.n), f, out.node.compile(b))
 	})
 	return out
 }

@@ -8,9 +8,9 @@ import (
 
 // Program is for package streamtest. It returns the topology in the form that the engine runs, with its sources and
 // sinks, or every mistake in it, joined.
-func (t *Topology) Program(app string) (*engine.Program, []engine.End, error) {
+func (t *Topology) Program(app string, s Semantics) (*engine.Program, []engine.End, error) {
 	if errs := t.graph.Check(app); len(errs) > 0 {
 		return nil, nil, errors.Join(errs...)
 	}
-	return t.program(app), t.ends, nil
+	return t.program(app, s), t.ends, nil
 }

@@ -34,11 +34,12 @@ func New(name string) *Topology {
 
 // compiler builds the chain of one task, from the sinks up.
 type compiler struct {
-	task *task.Task
-	env  env
-	memo map[*plan.Node]any // chains
-	made map[*plan.Node]any // operators that several inputs lead to
-	ops  map[*plan.Node]int32
+	task      *task.Task
+	env       env
+	semantics Semantics
+	memo      map[*plan.Node]any // chains
+	made      map[*plan.Node]any // operators that several inputs lead to
+	ops       map[*plan.Node]int32
 	// direct are the repartitions that bring keys to where the producers of a keyed source do.
 	direct map[*plan.Node]bool
 }

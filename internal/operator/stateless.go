@@ -164,6 +164,17 @@ func MapValues[K comparable, V, W any](op int32, f func(K, V) W, next task.Keyed
 	}
 }
 
+// FlatMapValues applies f and hands on each of its results, with the record's key, time and headers.
+func FlatMapValues[K comparable, V, W any](op int32, f func(K, V) iter.Seq[W], next task.KeyedFn[K, W]) task.KeyedFn[K, V] {
+	return func(c *task.Ctx, k K, v V) {
+		c.Op = op
+		for w := range f(k, v) {
+			next(c, k, w)
+			c.Op = op
+		}
+	}
+}
+
 // FilterKeyed hands on the records for which keep is true.
 func FilterKeyed[K comparable, V any](op int32, keep func(K, V) bool, next task.KeyedFn[K, V]) task.KeyedFn[K, V] {
 	return func(c *task.Ctx, k K, v V) {

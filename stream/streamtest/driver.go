@@ -107,7 +107,7 @@ func New(t TB, topo *stream.Topology, opts ...Option) *Driver {
 	}
 	d := &Driver{t: t, o: o, ctx: context.Background(), now: o.start.UnixMilli(), timed: !o.start.Equal(firstDay()), turn: map[string]int32{}, read: map[string]int{}, seen: map[string]bool{}}
 	var err error
-	if d.prog, d.ends, err = topo.Program(o.app); err != nil {
+	if d.prog, d.ends, err = topo.Program(o.app, o.semantics); err != nil {
 		t.Fatalf("streamtest: the topology has mistakes:\n%v", err)
 		return nil
 	}

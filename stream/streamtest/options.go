@@ -24,6 +24,7 @@ type options struct {
 	overlap    bool
 	exchange   stream.Exchange
 	mayStop    bool
+	semantics  stream.Semantics
 	start      time.Time
 	before     func(*Driver) // each input
 	after      func(*Driver)
@@ -71,6 +72,9 @@ func Overlap() Option { return func(o *options) { o.overlap = true } }
 
 // Exchange sets Config.Exchange.
 func Exchange(e stream.Exchange) Option { return func(o *options) { o.exchange = e } }
+
+// Semantics sets Config.Semantics.
+func Semantics(s stream.Semantics) Option { return func(o *options) { o.semantics = s } }
 
 // MayStop keeps the test going when the application stops with an error; Err returns it. Records that are piped in
 // afterwards wait until Restart.

@@ -1,0 +1,5 @@
+package conformance
+
+// Flink's interval join.
+
+func flinkIntervalJoin(b *build, n Node) error { return errNotBuilt }

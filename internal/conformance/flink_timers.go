@@ -1,0 +1,5 @@
+package conformance
+
+// Flink's timers.
+
+func flinkTimers(b *build, n Node) error { return errNotBuilt }

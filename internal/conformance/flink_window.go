@@ -1,0 +1,5 @@
+package conformance
+
+// Flink's windows.
+
+func flinkWindow(b *build, n Node) error { return errNotBuilt }

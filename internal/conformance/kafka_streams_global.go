@@ -1,0 +1,7 @@
+package conformance
+
+// Tables that every task has.
+
+func kafkaGlobalTable(b *build, n Node) error { return errNotBuilt }
+
+func kafkaGlobalJoin(b *build, n Node) error { return errNotBuilt }

@@ -1,0 +1,5 @@
+package conformance
+
+// Punctuators.
+
+func kafkaPunctuate(b *build, n Node) error { return errNotBuilt }

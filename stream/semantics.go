@@ -1,0 +1,49 @@
+package stream
+
+import (
+	"errors"
+	"time"
+
+	"github.com/millstream-go/millstream/internal/operator"
+	"github.com/millstream-go/millstream/stream/codec"
+)
+
+// Semantics is by which rules operators with state and time work. The zero value has the rules of this package, as the
+// operators describe them. It is part of what the state means: choose it before the first run.
+type Semantics struct {
+	kafka bool
+	// EmitInterval is the shortest wall-clock time between two looks for windows to be closed, and for records of a join
+	// that found no match. It is a rule of KafkaStreamsSemantics only, where its default is a second; 0 looks with every
+	// record.
+	EmitInterval time.Duration
+}
+
+// KafkaStreamsSemantics are the rules of Kafka Streams 4, for applications that come from there and whose results must
+// stay the same. There are no watermarks: each operator has a stream time of its own, the largest time among its
+// records, and acts only when a record comes. docs/semantics.md lists what is different from the default. Kafka Streams'
+// defects are not copied: nothing is lost that its rules say is to be emitted.
+//
+// Nulls, on which many of those rules hang, exist where the types of keys and values have one: see codec.Nullable.
+var KafkaStreamsSemantics = Semantics{kafka: true, EmitInterval: time.Second}
+
+func (s Semantics) check() error {
+	switch {
+	case s.EmitInterval < 0 || s.EmitInterval%time.Millisecond != 0:
+		return errors.New("Config.Semantics: the EmitInterval must be whole milliseconds, and not negative")
+	case !s.kafka && s.EmitInterval != 0:
+		return errors.New("Config.Semantics: the EmitInterval is a rule of KafkaStreamsSemantics: leave it out, or begin with those")
+	}
+	return nil
+}
+
+// nullable says that the type has a null.
+func nullable[V any]() bool {
+	var zero V
+	_, ok := any(zero).(codec.Nullable)
+	return ok
+}
+
+// streamTime is what operators need to know that go by stream time.
+func (b *compiler) streamTime() operator.StreamTime {
+	return operator.StreamTime{EmitEvery: b.semantics.EmitInterval.Milliseconds()}
+}
