@@ -106,9 +106,7 @@ func (s *session) open(ctx context.Context) error {
 	if err := s.ping(ping); err != nil {
 		return explainDial(s.cluster, err)
 	}
-	// One fetch per broker can be under way, each with as much as this.
-	share := max(1<<20, min(s.app.FetchBytes/int64(max(1, len(s.data.DiscoveredBrokers()))), 50<<20))
-	s.data.UpdateFetchMaxBytes(int32(share), 1<<20)
+	s.data.UpdateFetchMaxBytes(fetchSizes(s.app.FetchBytes, len(s.data.DiscoveredBrokers())))
 	if s.app.Guarantee == connect.ExactlyOnce {
 		if err := s.checkTransactionVersion(ctx); err != nil {
 			return err
@@ -233,14 +231,24 @@ func secureTLS(c *tls.Config) *tls.Config {
 	return c
 }
 
+// fetchSizes bounds what one answer of a broker holds, in all and of one partition. Each of the brokers can have an answer
+// under way and another one waiting to be polled. An answer is compressed: decompressed and as records it takes about ten
+// times the room, small records more.
+func fetchSizes(budget int64, brokers int) (all, partition int32) {
+	all = int32(min(max(budget/32/int64(max(1, brokers)), 128<<10), 4<<20))
+	return all, max(all/2, 64<<10)
+}
+
 func (s *session) readOptions() []kgo.Opt {
+	all, partition := fetchSizes(s.app.FetchBytes, len(s.cluster.Brokers))
 	opts := []kgo.Opt{
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.KeepControlRecords(), // their offsets count as read
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.FetchMaxBytes(int32(min(max(s.app.FetchBytes/8, 256<<10), 4<<20))),
-		kgo.FetchMaxPartitionBytes(int32(min(max(s.app.FetchBytes/16, 256<<10), 1<<20))),
+		kgo.FetchMaxBytes(all),
+		kgo.FetchMaxPartitionBytes(partition),
 		kgo.WithPools(s.pools),
+		kgo.WithHooks(s.pools),
 	}
 	if s.cluster.Profile == Throughput {
 		opts = append(opts, kgo.FetchMinBytes(16<<10), kgo.FetchMaxWait(10*time.Millisecond))
@@ -260,7 +268,8 @@ func (s *session) writeOptions() []kgo.Opt {
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerBatchCompression(kgo.Lz4Compression()),
 		kgo.ProducerBatchMaxBytesFn(s.batchBytes),
-		kgo.MaxBufferedRecords(1 << 20),
+		// The client counts keys and values alone, and holds a record of its own and a promise for each.
+		kgo.MaxBufferedRecords(int(max(s.app.FetchBytes/256, 4<<10))),
 		kgo.MaxBufferedBytes(int(max(s.app.FetchBytes, 4<<20))),
 		kgo.ProducerLinger(linger),
 		kgo.RecordPartitioner(partitioner()),

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -17,6 +18,7 @@ type pools struct {
 	records freeList[kgo.Record]
 	bytes   freeList[byte]
 	slabs   freeList[source.Record]
+	grows   atomic.Int64 // how many sixteenths of its size a batch decompresses to, lately: the room that it is given
 }
 
 // freeList keeps up to keepPieces slices for reuse.
@@ -84,10 +86,20 @@ func (p *pools) PutRecords(s []kgo.Record) { p.records.put(s, keepRecords) }
 
 // GetDecompressBytes implements kgo.PoolDecompressBytes.
 func (p *pools) GetDecompressBytes(compressed []byte, _ kgo.CompressionCodecType) []byte {
-	if s, ok := p.bytes.get(4 * len(compressed)); ok {
+	n := int(int64(len(compressed))*max(p.grows.Load(), 32)/16) + 512
+	if s, ok := p.bytes.get(n); ok {
 		return s
 	}
-	return make([]byte, 0, 4*len(compressed))
+	return make([]byte, 0, n)
+}
+
+// OnFetchBatchRead implements kgo.HookFetchBatchRead. Too little room costs a copy, too much of it stays in the pool.
+func (p *pools) OnFetchBatchRead(_ kgo.BrokerMetadata, _ string, _ int32, m kgo.FetchBatchMetrics) {
+	if m.CompressionType == 0 || m.CompressedBytes < 1<<10 {
+		return
+	}
+	last, now := p.grows.Load(), int64(m.UncompressedBytes)*17/int64(m.CompressedBytes)+1
+	p.grows.Store(max(now, last-(last-now)/16))
 }
 
 // PutDecompressBytes implements kgo.PoolDecompressBytes.
