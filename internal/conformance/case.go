@@ -131,15 +131,12 @@ func ReadCase(b []byte) (*Case, error) {
 // Kafka says that the case comes from Kafka Streams; if not, it comes from Flink.
 func (c *Case) Kafka() bool { return strings.HasPrefix(c.Engine, "kafka-streams") }
 
-// Files are the cases below a folder. Files that are not cases (of a format of their own) are those in a folder named
-// kpl.
+// Files are those below a folder that have cases in them.
 func Files(dir string) (list []string, err error) {
 	err = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
-		case e.IsDir() && e.Name() == "kpl":
-			return filepath.SkipDir
 		case !e.IsDir() && filepath.Ext(path) == ".json":
 			list = append(list, path)
 		}

@@ -88,6 +88,27 @@ func TestConformance(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, files, "there are no cases below %s", dir)
 	for _, path := range files {
+		cases, ok, err := LoadKPL(path)
+		if ok {
+			if err != nil {
+				counted(families, "kpl").Failed++
+				total.Failed++
+				t.Error(err)
+			}
+			for _, c := range cases {
+				for _, n := range []*count{total, counted(families, "kpl"), counted(groups, "kinesis kpl")} {
+					if err = c.Run(); err == nil {
+						n.Passed++
+					} else {
+						n.Failed++
+					}
+				}
+				if err != nil {
+					t.Errorf("%s: %s: %v", path, c.ID, err)
+				}
+			}
+			continue
+		}
 		c, err := Load(path)
 		family, engine := filepath.Base(filepath.Dir(path)), "unknown"
 		if c != nil && c.Family != "" {
@@ -140,7 +161,7 @@ func counted(m map[string]*count, name string) *count {
 
 // The runner knows operators by the public DSL alone.
 func TestImports(t *testing.T) {
-	public := []string{"onerror", "sink", "source", "stream", "stream/codec", "stream/streamtest", "window"}
+	public := []string{"connect/kinesis/kpl", "onerror", "sink", "source", "stream", "stream/codec", "stream/streamtest", "window"}
 	files, err := filepath.Glob("*.go")
 	require.NoError(t, err)
 	for _, name := range files {
