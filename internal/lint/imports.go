@@ -37,7 +37,7 @@ var homes = map[string][]string{
 	"github.com/twmb/franz-go/pkg/sr":     {"connect/kafka"},
 	"github.com/twmb/franz-go/pkg/kfake":  {"connect/kafka/"}, // only below it: in a package for tests
 	"github.com/aws/":                     {"connect/kinesis"},
-	"google.golang.org/protobuf":          {"stream/codec/"},
+	"google.golang.org/protobuf":          {"stream/codec/", "connect/kinesis/kpl"},
 	"github.com/prometheus/client_golang": {"metrics/prom"},
 	"go.opentelemetry.io/otel":            {"metrics/otel"},
 	"github.com/google/uuid":              {"internal"},
