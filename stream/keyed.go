@@ -187,7 +187,11 @@ func exchanged[K comparable, V any](t *Topology, from *keyedNode[K, V], keys cod
 	from.subs = append(from.subs, func(b *compiler) task.KeyedFn[K, V] {
 		topic := b.env.Topic(n)
 		b.task.AddCarry(topic, b.clockBehind(from.n), b.env.Memory())
-		return operator.Repartition(b.op(n), topic, b.env.Partitions(topic), b.direct[n], b.env.Memory(), keys, value)
+		nulls := int32(-1)
+		if b.semantics.kafka && !n.Input.Nulls {
+			nulls = b.task.AddOperator(n.Name+"-nulls", n.Site)
+		}
+		return operator.Repartition(b.op(n), topic, b.env.Partitions(topic), b.direct[n], b.env.Memory(), nulls, keys, value)
 	})
 	t.roots[n] = func(b *compiler, p *task.Port) {
 		operator.KeyedSource(p, operator.Reader{Op: b.op(n), EventTime: true}, keys, value, out.compile(b))
@@ -270,9 +274,13 @@ func aggregate[K comparable, V, A any](s Keyed[K, V], kind plan.Kind, store stri
 	out, old := stored(s.t, n, "table", s.keys, vals)
 	out.rows = func(b *compiler) operator.Lookup[K, A] { return rowsOf[*operator.Aggregate[K, V, A], K, A](b, n) }
 	s.sub(func(b *compiler) task.KeyedFn[K, V] {
-		return once(b, n, func() *operator.Aggregate[K, V, A] {
-			return operator.NewAggregate(b.task, b.op(n), store, s.keys, vals, update, *old, out.changes(b))
-		}).Process
+		o := once(b, n, func() *operator.Aggregate[K, V, A] {
+			return operator.NewAggregate(b.task, b.op(n), store, s.keys, vals, update, *old, b.semantics.kafka, out.changes(b))
+		})
+		if b.semantics.kafka {
+			return operator.NoNulls(b.op(n), true, true, o.Process)
+		}
+		return o.Process
 	})
 	return out
 }

@@ -43,6 +43,14 @@ func nullable[V any]() bool {
 	return ok
 }
 
+// wantsNulls says that what comes next has a use for records without a key, if it has: a repartition then lets them
+// pass.
+func (s Keyed[K, V]) wantsNulls(so bool) {
+	if in := s.node.n.Input; so && in != nil {
+		in.Nulls = true
+	}
+}
+
 // streamTime is what operators need to know that go by stream time.
 func (b *compiler) streamTime() operator.StreamTime {
 	return operator.StreamTime{EmitEvery: b.semantics.EmitInterval.Milliseconds()}

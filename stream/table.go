@@ -51,7 +51,7 @@ func (t *Topology) Table[K comparable, V any](src source.KeyedSource[K, V], stor
 	out.rows = func(b *compiler) operator.Lookup[K, V] { return rowsOf[*operator.Upsert[K, V], K, V](b, n) }
 	t.roots[in] = func(b *compiler, p *task.Port) {
 		o := once(b, n, func() *operator.Upsert[K, V] {
-			return operator.NewUpsert(b.task, b.op(n), store, keys, vals, out.changes(b))
+			return operator.NewUpsert(b.task, b.op(n), store, keys, vals, b.semantics.kafka, out.changes(b))
 		})
 		operator.TableSource(p, reader(b, in), keys, vals, out.src.at, o.Put)
 	}
@@ -78,9 +78,13 @@ func (s Keyed[K, V]) ToTable(store string, vals ...codec.Codec[V]) Table[K, V] {
 	out, _ := stored(s.t, n, "table", s.keys, value)
 	out.rows = func(b *compiler) operator.Lookup[K, V] { return rowsOf[*operator.Upsert[K, V], K, V](b, n) }
 	s.sub(func(b *compiler) task.KeyedFn[K, V] {
-		return once(b, n, func() *operator.Upsert[K, V] {
-			return operator.NewUpsert(b.task, b.op(n), n.Name, s.keys, value, out.changes(b))
-		}).Process
+		o := once(b, n, func() *operator.Upsert[K, V] {
+			return operator.NewUpsert(b.task, b.op(n), n.Name, s.keys, value, b.semantics.kafka, out.changes(b))
+		})
+		if b.semantics.kafka {
+			return operator.NoNulls(b.op(n), true, false, o.Process)
+		}
+		return o.Process
 	})
 	return out
 }
@@ -193,7 +197,8 @@ func (s Table[K, A]) Updates[R any](f func(K, Change[A]) R) Stream[R] {
 	return Stream[R]{t: s.t, node: out}
 }
 
-// ToStream makes a keyed stream of the new values; deletions are left out. It needs no repartition.
+// ToStream makes a keyed stream of the new values. Deletions are left out, unless the values have a null of their own
+// (see codec.Nullable), which then stands for them. It needs no repartition.
 func (s Table[K, A]) ToStream() Keyed[K, A] {
 	n := s.end("tostream", typeName[K]()+" → "+typeName[A]())
 	n.Keyed = true

@@ -28,6 +28,9 @@ func (s Table[K, A]) GroupBy[G comparable](key func(K, A) G) Grouped[G, A] {
 	}
 	out := Grouped[G, A]{s.t, &keyedNode[G, operator.Change[A]]{n: n}, orJSON(keys), valueCodec(s.t, n, s.vals)}
 	s.sub(func(b *compiler) task.KeyedFn[K, operator.Change[A]] {
+		if b.semantics.kafka {
+			return operator.RegroupNoNulls(b.op(n), key, out.node.compile(b))
+		}
 		return operator.Regroup(b.op(n), key, out.node.compile(b))
 	})
 	return out
@@ -55,15 +58,23 @@ func group[G comparable, V, A any](g Grouped[G, V], kind plan.Kind, store string
 		vals = defaultCodec(g.t, n, state)
 	}
 	out, old := stored(g.t, n, "groups", g.keys, vals)
-	made := func(b *compiler) *operator.Group[G, V, A] {
-		return once(b, n, func() *operator.Group[G, V, A] {
-			return operator.NewGroup(b.task, operator.GroupSpec[G, V, A]{Op: b.op(n), Store: store, Keys: g.keys, Vals: vals, Add: add, Subtract: subtract,
-				Old: *old, Changes: out.changes(b)})
+	type groups interface {
+		Process(*task.Ctx, G, operator.Change[V])
+		Aggregate(*task.Ctx, G) (*A, int64)
+	}
+	made := func(b *compiler) groups {
+		return once(b, n, func() groups {
+			spec := operator.GroupSpec[G, V, A]{Op: b.op(n), Store: store, Keys: g.keys, Vals: vals, Add: add, Subtract: subtract,
+				Old: *old, Changes: out.changes(b)}
+			if b.semantics.kafka {
+				return operator.NewLastingGroup(b.task, spec)
+			}
+			return operator.NewGroup(b.task, spec)
 		})
 	}
 	out.rows = func(b *compiler) operator.Lookup[G, A] {
 		return func(c *task.Ctx, k G) (*A, int64) {
-			if o, ok := b.made[n].(*operator.Group[G, V, A]); ok {
+			if o, ok := b.made[n].(groups); ok {
 				return o.Aggregate(c, k)
 			}
 			return nil, 0

@@ -16,7 +16,7 @@ import (
 // A stream that is not partitioned by its keys is repartitioned under this name, unless Repartition has named it. The
 // result has the record's time, key and headers. A table makes no event time for the stream.
 func (s Keyed[K, V]) JoinTable[W, O any](name string, table Table[K, W], f func(V, W) O) Keyed[K, O] {
-	return joinRow(s, "jointable", name, table, f == nil, func(v V, w *W) (o O, ok bool) {
+	return joinRow(s, "jointable", name, table, false, f == nil, func(v V, w *W) (o O, ok bool) {
 		if w == nil {
 			return o, false
 		}
@@ -26,7 +26,7 @@ func (s Keyed[K, V]) JoinTable[W, O any](name string, table Table[K, W], f func(
 
 // LeftJoinTable is JoinTable that makes a result also of a record without a row, with nil.
 func (s Keyed[K, V]) LeftJoinTable[W, O any](name string, table Table[K, W], f func(V, *W) O) Keyed[K, O] {
-	return joinRow(s, "leftjointable", name, table, f == nil, func(v V, w *W) (O, bool) { return f(v, copyOf(w)), true })
+	return joinRow(s, "leftjointable", name, table, true, f == nil, func(v V, w *W) (O, bool) { return f(v, copyOf(w)), true })
 }
 
 // copyOf is what a function of the user may keep.
@@ -38,8 +38,9 @@ func copyOf[V any](v *V) *V {
 	return &c
 }
 
-func joinRow[K comparable, V, W, O any](s Keyed[K, V], kind plan.Kind, name string, table Table[K, W], missing bool, f func(V, *W) (O, bool)) Keyed[K, O] {
+func joinRow[K comparable, V, W, O any](s Keyed[K, V], kind plan.Kind, name string, table Table[K, W], left, missing bool, f func(V, *W) (O, bool)) Keyed[K, O] {
 	s = s.besides(name)
+	s.wantsNulls(left)
 	n := &keyedNode[K, O]{n: s.add(kind, name, "", typeName[K]()+" → "+typeName[O]())}
 	n.n.Keyed, n.n.Aligned = true, true
 	s.t.function(n.n, missing)
@@ -48,7 +49,11 @@ func joinRow[K comparable, V, W, O any](s Keyed[K, V], kind plan.Kind, name stri
 		n.n.Tables = []*plan.Node{table.node.n}
 	}
 	s.sub(func(b *compiler) task.KeyedFn[K, V] {
-		return operator.JoinRow(b.op(n.n), table.rows(b), f, n.compile(b))
+		join := operator.JoinRow(b.op(n.n), table.rows(b), f, n.compile(b))
+		if b.semantics.kafka {
+			return operator.NoNulls(b.op(n.n), !left, true, join)
+		}
+		return join
 	})
 	return Keyed[K, O]{t: s.t, node: n, keys: s.keys}
 }
@@ -97,7 +102,7 @@ func joinTables[K comparable, A, B, O any](left Table[K, A], right Table[K, B], 
 	right.old()
 	var out Table[K, O]
 	op := func(b *compiler, next task.KeyedFn[K, operator.Change[O]]) *operator.TableJoin[K, A, B, O] {
-		return &operator.TableJoin[K, A, B, O]{Op: b.op(out.node.n), LeftRows: left.rows(b), RightRows: right.rows(b), Pair: pair, Next: next}
+		return &operator.TableJoin[K, A, B, O]{Op: b.op(out.node.n), LeftRows: left.rows(b), RightRows: right.rows(b), Pair: pair, Next: next, Repeats: b.semantics.kafka}
 	}
 	out = derived(left, kind, "", codec.Codec[O](nil), func(b *compiler) operator.Lookup[K, O] { return op(b, nil).Lookup })
 	out.old = func() {} // old rows are there

@@ -63,6 +63,9 @@ func predicate(spec string) (func(Key, Value) bool, error) {
 	default:
 		return nil, unknown("predicate", spec)
 	}
+	if name == "key_in" {
+		return f, err // of the key alone
+	}
 	return func(k Key, v Value) bool { return !v.IsNull() && f(k, v) }, err
 }
 

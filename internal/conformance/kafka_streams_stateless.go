@@ -31,7 +31,7 @@ func kafkaSink(b *build, n Node) error {
 }
 
 func kafkaFilter(b *build, n Node) error {
-	var f struct{ Input, Fn string }
+	var f struct{ Input, Fn, Store string }
 	if err := n.Into(&f); err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func kafkaFilter(b *build, n Node) error {
 }
 
 func kafkaMapValues(b *build, n Node) error {
-	var f struct{ Input, Fn string }
+	var f struct{ Input, Fn, Store string }
 	if err := n.Into(&f); err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func kafkaMap(b *build, n Node) error {
 }
 
 func kafkaSelectKey(b *build, n Node) error {
-	var f struct{ Input, Fn string }
+	var f struct{ Input, Fn, Store string }
 	if err := n.Into(&f); err != nil {
 		return err
 	}
@@ -116,7 +116,7 @@ func kafkaSelectKey(b *build, n Node) error {
 }
 
 func kafkaFlatMap(b *build, n Node) error {
-	var f struct{ Input, Fn string }
+	var f struct{ Input, Fn, Store string }
 	if err := n.Into(&f); err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func kafkaFlatMap(b *build, n Node) error {
 }
 
 func kafkaFlatMapValues(b *build, n Node) error {
-	var f struct{ Input, Fn string }
+	var f struct{ Input, Fn, Store string }
 	if err := n.Into(&f); err != nil {
 		return err
 	}

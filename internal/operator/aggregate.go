@@ -18,12 +18,15 @@ type Aggregate[K comparable, V, A any] struct {
 	update  Update[V, A]
 	old     bool
 	changes task.KeyedFn[K, Change[A]]
+	null    func(A) bool
+	repeats bool
 }
 
 // NewAggregate adds the operator to a task. changes may be nil. With old they have the aggregate as it was before: a
-// copy, made by the codec, because functions of the user change it in place.
-func NewAggregate[K comparable, V, A any](t *task.Task, op int32, store string, keys codec.Codec[K], vals codec.Codec[A], update Update[V, A], old bool, changes task.KeyedFn[K, Change[A]]) *Aggregate[K, V, A] {
-	o := &Aggregate[K, V, A]{rows: newRows(t, task.KindValue, store, keys, vals), op: op, update: update, old: old, changes: changes}
+// copy, made by the codec, because functions of the user change it in place. An aggregate that has become null is deleted; repeats is that of
+// NewUpsert.
+func NewAggregate[K comparable, V, A any](t *task.Task, op int32, store string, keys codec.Codec[K], vals codec.Codec[A], update Update[V, A], old, repeats bool, changes task.KeyedFn[K, Change[A]]) *Aggregate[K, V, A] {
+	o := &Aggregate[K, V, A]{rows: newRows(t, task.KindValue, store, keys, vals), op: op, update: update, old: old, changes: changes, null: nullTest[A](), repeats: repeats}
 	t.AddStateful(o)
 	return o
 }
@@ -46,7 +49,12 @@ func (o *Aggregate[K, V, A]) Process(c *task.Ctx, k K, v V) {
 			return
 		}
 	}
+	was := e.live
 	o.update(&e.val, v, !e.live)
+	if o.null != nil && o.null(e.val) {
+		o.deleted(c, e, ch, was)
+		return
+	}
 	e.live = true
 	e.time = max(e.time, c.Time)
 	e.revision++
@@ -58,4 +66,19 @@ func (o *Aggregate[K, V, A]) Process(c *task.Ctx, k K, v V) {
 		o.changes(c, k, ch)
 		c.Time = t
 	}
+}
+
+// deleted deletes an aggregate that has become null.
+func (o *Aggregate[K, V, A]) deleted(c *task.Ctx, e *entry[K, A], ch Change[A], was bool) {
+	k, t := e.key, c.Time
+	c.Time = max(e.time, t)
+	if was {
+		o.clear(e)
+	} else if !e.changed && e.epoch == 0 {
+		o.table.remove(e)
+	}
+	if o.changes != nil && (was || o.repeats) {
+		o.changes(c, k, ch)
+	}
+	c.Time = t
 }

@@ -38,6 +38,7 @@ func (d *Destination) accepts(c *task.Ctx, bytes int) error {
 // Sink encodes records and puts them into the task's outbox.
 func Sink[V any](op int32, d *Destination, s sink.Sink[V]) task.Fn[V] {
 	turn := int32(-1)
+	null := nullTest[V]()
 	return func(c *task.Ctx, v V) {
 		c.Op = op
 		t := c.Task
@@ -50,7 +51,11 @@ func Sink[V any](op int32, d *Destination, s sink.Sink[V]) task.Fn[V] {
 			b = append(b, c.Key...)
 			keyLen = len(b)
 		}
-		b, err := s.Value.Append(b, v)
+		var err error
+		tombstone := null != nil && null(v)
+		if !tombstone {
+			b, err = s.Value.Append(b, v)
+		}
 		if err == nil {
 			err = d.accepts(c, len(b))
 		}
@@ -71,7 +76,7 @@ func Sink[V any](op int32, d *Destination, s sink.Sink[V]) task.Fn[V] {
 			part = turn
 		}
 		t.Operators[op].Records++
-		t.Out.Add(d.Name, part, b, keyLen, kept(c.Headers), c.Time, false)
+		t.Out.Add(d.Name, part, b, keyLen, kept(c.Headers), c.Time, tombstone)
 	}
 }
 
@@ -90,8 +95,16 @@ func kept(h []source.Header) []source.Header {
 // WithKey makes the stream's key the record's key, as bytes, for what follows.
 func WithKey[K comparable, V any](op int32, key codec.Codec[K], next task.KeyedFn[K, V]) task.KeyedFn[K, V] {
 	var buf []byte
+	null := nullTest[K]()
 	return func(c *task.Ctx, k K, v V) {
 		c.Op = op
+		if null != nil && null(k) {
+			old := c.Key
+			c.Key = nil
+			next(c, k, v)
+			c.Key = old
+			return
+		}
 		b, err := key.Append(buf[:0], k)
 		if err != nil {
 			c.Reject(fmt.Errorf("encode key: %w", err), nil)
@@ -113,10 +126,12 @@ func Unkeyed[K comparable, V any](next task.Fn[V]) task.KeyedFn[K, V] {
 // Repartition writes records to a repartition topic, to the partition that their key group belongs to. The record's
 // timestamp is the wall clock, because a broker deletes by it; the event time travels in a header.
 //
+// With nulls, an operator of the task, records with a null key are dropped, and counted as skipped by it; -1 is none.
+//
 // With direct the partition is the one that Kafka's clients choose for the key, because the tasks behind read a topic
 // beside this one whose producers did. With memory it is the same record, handed to a task of this process.
-func Repartition[K comparable, V any](op int32, topic string, partitions int32, direct, memory bool, key codec.Codec[K], value codec.Codec[V]) task.KeyedFn[K, V] {
-	return func(c *task.Ctx, k K, v V) {
+func Repartition[K comparable, V any](op int32, topic string, partitions int32, direct, memory bool, nulls int32, key codec.Codec[K], value codec.Codec[V]) task.KeyedFn[K, V] {
+	put := func(c *task.Ctx, k K, v V) {
 		c.Op = op
 		t := c.Task
 		out := &t.Out
@@ -149,4 +164,8 @@ func Repartition[K comparable, V any](op int32, topic string, partitions int32, 
 		r := &out.Records[len(out.Records)-1]
 		r.Value = r.Value[: end-keyLen : end-keyLen]
 	}
+	if nulls >= 0 {
+		return NoNulls(nulls, true, false, put)
+	}
+	return put
 }

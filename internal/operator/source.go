@@ -26,13 +26,14 @@ type Reader struct {
 	// EventTime: an operator behind the source takes the time from the value. If not, the record's own time moves the
 	// watermark.
 	EventTime bool
+	nulls     bool // values may be null
 }
 
 func (s *Reader) check(c *task.Ctx, r *source.Record) bool {
 	c.Op = s.Op
 	c.Task.Operators[s.Op].Records++
 	switch {
-	case r.Value == nil:
+	case r.Value == nil && !s.nulls:
 		c.Reject(ErrTombstone, &s.OnTombstone)
 		return false
 	case s.MaxBytes > 0 && len(r.Value) > s.MaxBytes:
@@ -52,14 +53,18 @@ func (s *Reader) check(c *task.Ctx, r *source.Record) bool {
 func Source[V any](p *task.Port, s Reader, value codec.Codec[V], at func(V) int64, next task.Fn[V]) {
 	var peeked *source.Record // decoded by Peek already
 	var head V
+	s.nulls = nullTest[V]() != nil
 	p.Run = func(c *task.Ctx, r *source.Record) {
 		ready := peeked == r
 		peeked = nil // whatever becomes of r: the next record may lie in the same place
 		if !s.check(c, r) {
 			return
 		}
-		v := head
-		if !ready {
+		var v V // null, if there is none
+		if ready {
+			v = head
+		}
+		if !ready && r.Value != nil {
 			var err error
 			if v, err = value.Decode(r.Value); err != nil {
 				c.Reject(fmt.Errorf("decode value with codec %s: %w", value.Name(), err), nil)
@@ -90,23 +95,29 @@ func Source[V any](p *task.Port, s Reader, value codec.Codec[V], at func(V) int6
 // KeyedSource decodes a port's records with their keys.
 func KeyedSource[K comparable, V any](p *task.Port, s Reader, key codec.Codec[K], value codec.Codec[V], next task.KeyedFn[K, V]) {
 	keys := interner[K]{codec: key}
+	nullKeys := nullTest[K]() != nil
+	s.nulls = nullTest[V]() != nil
 	p.Run = func(c *task.Ctx, r *source.Record) {
 		if !s.check(c, r) {
 			return
 		}
-		if r.Key == nil {
+		var k K // null, if there is none
+		var v V
+		var err error
+		if r.Key != nil {
+			if k, err = keys.decode(r.Key); err != nil {
+				c.Reject(fmt.Errorf("decode key with codec %s: %w", key.Name(), err), nil)
+				return
+			}
+		} else if !nullKeys {
 			c.Reject(ErrNullKey, &s.OnNullKey)
 			return
 		}
-		k, err := keys.decode(r.Key)
-		if err != nil {
-			c.Reject(fmt.Errorf("decode key with codec %s: %w", key.Name(), err), nil)
-			return
-		}
-		v, err := value.Decode(r.Value)
-		if err != nil {
-			c.Reject(fmt.Errorf("decode value with codec %s: %w", value.Name(), err), nil)
-			return
+		if r.Value != nil {
+			if v, err = value.Decode(r.Value); err != nil {
+				c.Reject(fmt.Errorf("decode value with codec %s: %w", value.Name(), err), nil)
+				return
+			}
 		}
 		t := c.Time
 		next(c, k, v)

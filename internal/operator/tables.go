@@ -40,30 +40,48 @@ func FilteredLookup[K comparable, V any](keep func(K, V) bool, in Lookup[K, V]) 
 
 // MapRows applies f to the rows.
 func MapRows[K comparable, V, W any](op int32, f func(K, V) W, next task.KeyedFn[K, Change[W]]) task.KeyedFn[K, Change[V]] {
+	mapped := rowFn(f)
 	return func(c *task.Ctx, k K, ch Change[V]) {
 		c.Op = op
-		next(c, k, Change[W]{mapped(f, k, ch.Old), mapped(f, k, ch.New)})
+		next(c, k, Change[W]{mapped(k, ch.Old), mapped(k, ch.New)})
 	}
 }
 
-func mapped[K comparable, V, W any](f func(K, V) W, k K, v *V) *W {
-	if v == nil {
-		return nil
+// rowFn is f for rows. Where it gives a null there is no row.
+func rowFn[K comparable, V, W any](f func(K, V) W) func(K, *V) *W {
+	null := nullTest[W]()
+	return func(k K, v *V) *W {
+		if v == nil {
+			return nil
+		}
+		w := f(k, *v)
+		if null != nil && null(w) {
+			return nil
+		}
+		return &w
 	}
-	w := f(k, *v)
-	return &w
 }
 
 // MappedLookup is the Lookup of MapRows.
 func MappedLookup[K comparable, V, W any](f func(K, V) W, in Lookup[K, V]) Lookup[K, W] {
+	mapped := rowFn(f)
 	return func(c *task.Ctx, k K) (*W, int64) {
 		v, t := in(c, k)
-		return mapped(f, k, v), t
+		return mapped(k, v), t
 	}
 }
 
-// RowValues hands on the new values, as a stream; deletions are left out.
+// RowValues hands on the new values, as a stream. Deletions are left out, unless the type has a null to stand for them.
 func RowValues[K comparable, V any](next task.KeyedFn[K, V]) task.KeyedFn[K, Change[V]] {
+	if nullTest[V]() != nil {
+		return func(c *task.Ctx, k K, ch Change[V]) {
+			var v V
+			if ch.New != nil {
+				v = *ch.New
+			}
+			next(c, k, v)
+		}
+	}
 	return func(c *task.Ctx, k K, ch Change[V]) {
 		if ch.New != nil {
 			next(c, k, *ch.New)
@@ -90,6 +108,8 @@ type TableJoin[K comparable, L, R, O any] struct {
 	RightRows Lookup[K, R]
 	Pair      func(*L, *R) (O, bool) // false: no row
 	Next      task.KeyedFn[K, Change[O]]
+	// Repeats hands on also that a row is deleted which is not there, if the other table has one.
+	Repeats bool
 }
 
 // Left takes a change of the left table.
@@ -114,7 +134,7 @@ func (j *TableJoin[K, L, R, O]) pair(l *L, r *R) *O {
 }
 
 func (j *TableJoin[K, L, R, O]) change(c *task.Ctx, k K, other bool, at int64, before, now *O) {
-	if before == nil && now == nil {
+	if before == nil && now == nil && !(j.Repeats && other) {
 		return
 	}
 	t := c.Time

@@ -13,17 +13,26 @@ type Upsert[K comparable, V any] struct {
 	rows[K, V]
 	op      int32
 	changes task.KeyedFn[K, Change[V]]
+	null    func(V) bool
+	repeats bool
 }
 
-// NewUpsert adds the operator to a task. changes may be nil.
-func NewUpsert[K comparable, V any](t *task.Task, op int32, store string, keys codec.Codec[K], vals codec.Codec[V], changes task.KeyedFn[K, Change[V]]) *Upsert[K, V] {
-	o := &Upsert[K, V]{rows: newRows(t, task.KindValue, store, keys, vals), op: op, changes: changes}
+// NewUpsert adds the operator to a task. changes may be nil. With repeats they have also deletions of rows that are not
+// there.
+func NewUpsert[K comparable, V any](t *task.Task, op int32, store string, keys codec.Codec[K], vals codec.Codec[V], repeats bool, changes task.KeyedFn[K, Change[V]]) *Upsert[K, V] {
+	o := &Upsert[K, V]{rows: newRows(t, task.KindValue, store, keys, vals), op: op, changes: changes, null: nullTest[V](), repeats: repeats}
 	t.AddStateful(o)
 	return o
 }
 
-// Process takes a value.
-func (o *Upsert[K, V]) Process(c *task.Ctx, k K, v V) { o.Put(c, k, &v) }
+// Process takes a value; a null deletes the row.
+func (o *Upsert[K, V]) Process(c *task.Ctx, k K, v V) {
+	if o.null != nil && o.null(v) {
+		o.Put(c, k, nil)
+		return
+	}
+	o.Put(c, k, &v)
+}
 
 // Put sets or, with nil, deletes a row. Deleting one that is not there is no change.
 func (o *Upsert[K, V]) Put(c *task.Ctx, k K, v *V) {
@@ -38,6 +47,9 @@ func (o *Upsert[K, V]) Put(c *task.Ctx, k K, v *V) {
 	case e != nil:
 		old := e.val
 		ch.Old = &old
+	case v == nil && o.repeats && o.changes != nil:
+		o.changes(c, k, ch)
+		return
 	case v == nil:
 		return
 	default:

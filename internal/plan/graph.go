@@ -51,6 +51,7 @@ type Input struct {
 	EventTime  *EventTime
 	Partitions int32 // of a repartition topic; 0: as many as the inputs before it
 	Table      bool  // rows, to be read to the end seen at start before anything else
+	Nulls      bool  // of a repartition: records without a key are wanted behind it
 }
 
 // EventTime says how watermarks are made. In milliseconds.
