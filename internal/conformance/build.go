@@ -55,14 +55,14 @@ var errNotBuilt = errors.New("not built yet")
 type (
 	Stream   = stream.Keyed[Key, Value]
 	Table    = stream.Table[Key, Value]
-	Windows  = stream.Aggregated[Key, Value, Value]
 	Versions = stream.VersionedTable[Key, Value]
 )
 
 // windows is a table of windows: what an aggregation with a window makes.
 type windows struct {
-	Windows
-	store string
+	// update and close make a stream of its updates, or of its results when windows close.
+	update, close func(func(Key, window.Span, Value) Record) stream.Stream[Record]
+	store         string
 	// inclusive: the case writes the last instant of a window as its end.
 	inclusive bool
 	final     bool // it emits its windows when they close

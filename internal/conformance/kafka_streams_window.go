@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/millstream-go/millstream/stream"
 	"github.com/millstream-go/millstream/stream/streamtest"
 	"github.com/millstream-go/millstream/window"
 )
@@ -63,12 +64,8 @@ func kafkaAggregate(b *build, n Node) error {
 	if err != nil {
 		return err
 	}
-	if f.Group != "key" {
-		key, err := keyFn(f.Group)
-		if err != nil {
-			return err
-		}
-		s = keyed(records(s).Map(func(r Record) Record { return Record{key(r.Key, r.Value), r.Value} }))
+	if s, err = grouped(s, f.Group); err != nil {
+		return err
 	}
 	b.operators = append(b.operators, f.Store)
 	w, inclusive, err := kafkaWindow(f.Window)
@@ -97,16 +94,30 @@ func kafkaAggregate(b *build, n Node) error {
 			return unknown("emit strategy", *f.Emit)
 		}
 	}
+	var of stream.Aggregated[Key, Value, Value]
 	switch in := s.Window(w); {
 	case agg.reduce:
-		out.Windows = in.Reduce(f.Store, agg.add, values)
+		of = in.Reduce(f.Store, agg.add, values)
 	case agg.merge != nil:
-		out.Windows = in.FoldMerge(f.Store, add, func(a *Value, v Value) { *a = agg.merge(*a, v) }, values)
+		of = in.FoldMerge(f.Store, add, func(a *Value, v Value) { *a = agg.merge(*a, v) }, values)
 	default:
-		out.Windows = in.Fold(f.Store, add, values)
+		of = in.Fold(f.Store, add, values)
 	}
+	out.update, out.close = of.OnUpdate[Record], of.OnClose[Record]
 	b.window[n.ID] = out
 	return nil
+}
+
+// grouped is a stream by other keys; "key" are those that it has.
+func grouped(s Stream, by string) (Stream, error) {
+	if by == "key" {
+		return s, nil
+	}
+	key, err := keyFn(by)
+	if err != nil {
+		return s, err
+	}
+	return keyed(records(s).Map(func(r Record) Record { return Record{key(r.Key, r.Value), r.Value} })), nil
 }
 
 func kafkaToStream(b *build, n Node) error {
@@ -116,9 +127,9 @@ func kafkaToStream(b *build, n Node) error {
 	}
 	if w, ok := b.window[f.Input]; ok {
 		if w.final {
-			b.stream[n.ID] = keyed(w.OnClose(w.result))
+			b.stream[n.ID] = keyed(w.close(w.result))
 		} else {
-			b.stream[n.ID] = keyed(w.OnUpdate(w.result))
+			b.stream[n.ID] = keyed(w.update(w.result))
 		}
 		return nil
 	}

@@ -1,0 +1,32 @@
+package operator
+
+import "github.com/millstream-go/millstream/internal/task"
+
+// Contribution is what a record of one of several streams adds to an aggregate that they share. It is good while the
+// record is processed: there is one per stream and task, which each record fills.
+type Contribution[A any] interface {
+	// AddTo adds the record to an aggregate.
+	AddTo(a *A)
+	// Null says that the record's value is a null; see codec.Nullable.
+	Null() bool
+}
+
+type contribution[V, A any] struct {
+	add  func(*A, V)
+	null func(V) bool // nil: the type has none
+	v    V
+}
+
+func (x *contribution[V, A]) AddTo(a *A) { x.add(a, x.v) }
+
+func (x *contribution[V, A]) Null() bool { return x.null != nil && x.null(x.v) }
+
+// Contribute hands on each record as what it adds to an aggregate.
+func Contribute[K comparable, V, A any](op int32, add func(*A, V), next task.KeyedFn[K, Contribution[A]]) task.KeyedFn[K, V] {
+	x := &contribution[V, A]{add: add, null: nullTest[V]()}
+	return func(c *task.Ctx, k K, v V) {
+		c.Op = op
+		x.v = v
+		next(c, k, x)
+	}
+}
