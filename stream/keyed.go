@@ -286,4 +286,4 @@ func aggregate[K comparable, V, A any](s Keyed[K, V], kind plan.Kind, store stri
 }
 
 // Window groups the records of each key into windows.
-func (s Keyed[K, V]) Window(w window.Window) Windowed[K, V] { return Windowed[K, V]{s, w} }
+func (s Keyed[K, V]) Window(w window.Window) Windowed[K, V] { return Windowed[K, V]{s: s, w: w} }

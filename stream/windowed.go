@@ -130,6 +130,9 @@ func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store st
 		spec := operator.WindowedSpec[K, V, A]{Op: b.op(n), Store: store, Keys: s.keys, Vals: vals, Window: a.Alignment(), Update: update,
 			OnUpdate: fan(b, out.outs.update), OnCommit: fan(b, out.outs.commit), OnClose: fan(b, out.outs.close),
 			OnPace: fan(b, out.outs.pace), Every: out.outs.every.Milliseconds(), Late: late}
+		if b.semantics.kafka {
+			return operator.NoNulls(b.op(n), true, false, operator.NewStreamWindowed(b.task, b.streamTime(), spec).Process)
+		}
 		return operator.NewWindowed(b.task, b.clock(n), spec).Process
 	})
 	return out

@@ -48,10 +48,8 @@ var pending = []string{
 	"kafka suppress-time",
 	"kafka suppress-window",
 	"kafka versioned-table",
-	"kafka window-hopping",
 	"kafka window-session",
 	"kafka window-sliding",
-	"kafka window-tumbling",
 }
 
 type count struct {

@@ -34,4 +34,3 @@ func NoNulls[K comparable, V any](op int32, keys, values bool, next task.KeyedFn
 		next(c, k, v)
 	}
 }
-

@@ -1,5 +1,13 @@
 package operator
 
+import (
+	"encoding/binary"
+	"math"
+
+	"github.com/millstream-go/millstream/internal/eventtime"
+	"github.com/millstream-go/millstream/internal/task"
+)
+
 // Kafka Streams' idea of time, for operators that go by its rules: each has a stream time of its own, the largest time
 // among the records that it has seen, and acts only when a record comes. The operators of this kind are in files that
 // begin with streamtime_; they are chosen when a topology is built, so that the others know nothing of them.
@@ -7,4 +15,91 @@ package operator
 // StreamTime is what they have in common.
 type StreamTime struct {
 	EmitEvery int64 // ms of wall-clock time between two looks for what is to be emitted; 0: with every record
+}
+
+// streamTime is the time of one operator. It is a clock that no port moves, and is part of the operator's state, together
+// with up to four more numbers.
+type streamTime struct {
+	task.Clock
+	StreamTime
+	numbers [5]int64 // the time, when it may look next, and what else the operator keeps
+	changed bool
+	task    *task.Task
+	id      uint32
+	store   string
+}
+
+const (
+	theTime = iota
+	nextLook
+	numberA // of the operator
+	numberB
+	numberC
+)
+
+func newStreamTime(t *task.Task, store string, s StreamTime) *streamTime {
+	k := &streamTime{Clock: task.Clock{W: eventtime.None}, StreamTime: s, task: t, id: task.ID(store), store: store}
+	for i := range k.numbers {
+		k.numbers[i] = math.MinInt64
+	}
+	return k
+}
+
+// see takes the time of a record.
+func (s *streamTime) see(t int64) {
+	if t > s.W {
+		s.W = t
+		s.set(theTime, t)
+	}
+}
+
+func (s *streamTime) set(i int, n int64) {
+	if s.numbers[i] != n {
+		s.numbers[i], s.changed = n, true
+	}
+}
+
+// may says whether the operator may look for what is to be emitted now. A look counts, whether or not it finds anything.
+func (s *streamTime) may(now int64) bool {
+	if s.EmitEvery == 0 {
+		return true
+	}
+	if now < s.numbers[nextLook] {
+		return false
+	}
+	s.set(nextLook, now+s.EmitEvery)
+	return true
+}
+
+func (s *streamTime) key(b []byte) []byte {
+	return task.AppendPrefix(b, task.KindNumbers, s.id, 0)
+}
+
+func (s *streamTime) cut(d *task.Delta) {
+	if !s.changed {
+		return
+	}
+	s.changed = false
+	b := s.key(d.Buf(64))
+	n := len(b)
+	for _, x := range s.numbers {
+		b = binary.AppendVarint(b, x)
+	}
+	d.Put(b, n, false, false)
+}
+
+func (s *streamTime) restore() error {
+	val, found, err := s.task.View.Get(s.key(nil), nil)
+	if err != nil || !found {
+		return err
+	}
+	for i := range s.numbers {
+		x, n := binary.Varint(val)
+		if n <= 0 {
+			return &task.StateError{Store: s.store, Doing: "read stream time", Err: errDamaged}
+		}
+		s.numbers[i], val = x, val[n:]
+	}
+	s.W = s.numbers[theTime]
+	return nil
 }

@@ -32,6 +32,7 @@ type Windowed[K comparable, V, A any] struct {
 	done    uint64
 	paced   paced
 	waiting *timers
+	ownTime bool // final results have the largest time of their records, not that of the window's end
 }
 
 // WindowedSpec is what the topology says about a windowed aggregate.
@@ -78,14 +79,18 @@ type dropped struct {
 
 // NewWindowed adds the operator to a task.
 func NewWindowed[K comparable, V, A any](t *task.Task, clock *task.Clock, s WindowedSpec[K, V, A]) *Windowed[K, V, A] {
-	o := &Windowed[K, V, A]{backing: newBacking(t, task.KindWindow, s.Store, s.Keys, s.Vals), WindowedSpec: s, clock: clock,
-		tables: map[int64]*pane[K, A]{}, due: math.MaxInt64, closed: math.MinInt64, paced: paced{every: s.Every, due: math.MaxInt64}, waiting: newTimers(t, s.Store)}
+	o := makeWindowed(t, clock, s)
 	t.AddStateful(o)
 	t.AddTimed(o)
 	if s.OnCommit != nil {
 		t.AddFlusher(o)
 	}
 	return o
+}
+
+func makeWindowed[K comparable, V, A any](t *task.Task, clock *task.Clock, s WindowedSpec[K, V, A]) *Windowed[K, V, A] {
+	return &Windowed[K, V, A]{backing: newBacking(t, task.KindWindow, s.Store, s.Keys, s.Vals), WindowedSpec: s, clock: clock,
+		tables: map[int64]*pane[K, A]{}, due: math.MaxInt64, closed: math.MinInt64, paced: paced{every: s.Every, due: math.MaxInt64}, waiting: newTimers(t, s.Store)}
 }
 
 // Clock implements task.Timed.
@@ -232,6 +237,9 @@ func (o *Windowed[K, V, A]) close(c *task.Ctx, p *pane[K, A]) error {
 		for _, x := range sorted {
 			span.Revision = x.e.revision
 			c.Op, c.Time, c.Key, c.Headers = o.Op, span.To-1, x.key, nil
+			if o.ownTime {
+				c.Time = x.e.time
+			}
 			o.OnClose(c, x.e.key, span, x.e.val)
 		}
 		c.Time, c.Key, c.Headers = t, k, h

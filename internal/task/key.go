@@ -17,6 +17,7 @@ const (
 	KindRecords  byte = 0x05 // kind, store, key group, side, bucket, length, key, time, number -> flag, value
 	KindVersions byte = 0x06 // kind, store, key group, key -> state: the versions of a row, see operator.historyCodec
 	KindGroup    byte = 0x07 // kind, store, key group, key -> state: see operator.groupCodec
+	KindNumbers  byte = 0x0a // kind, store, key group 0 -> varints: what an operator by stream time keeps for all keys
 	KindMarker   byte = 0x10 // kind, subtopology                      -> epoch marker
 	KindLocal    byte = 0x11 // kind, subtopology; in the store only   -> position in the changelog
 )
