@@ -170,7 +170,10 @@ func (s *session) openProducer(ctx context.Context) error {
 		return nil
 	}
 	// InitProducerID: from here on an earlier process of this instance can commit nothing, and what it left open is aborted.
-	if _, _, err := s.producer.ProducerID(ctx); err != nil {
+	if err := s.patiently(ctx, "take over the transactional id", func(ctx context.Context) error {
+		_, _, err := s.producer.ProducerID(ctx)
+		return err
+	}); err != nil {
 		return fmt.Errorf("kafka: take over transactional id %q: %w", transactionalID(s.app), err)
 	}
 	return nil
