@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"github.com/millstream-go/millstream/internal/operator"
+	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/stream/codec"
+	"github.com/millstream-go/millstream/window"
 )
 
 // Semantics is by which rules operators with state and time work. The zero value has the rules of this package, as the
@@ -55,3 +57,24 @@ func (s Keyed[K, V]) wantsNulls(so bool) {
 func (b *compiler) streamTime() operator.StreamTime {
 	return operator.StreamTime{EmitEvery: b.semantics.EmitInterval.Milliseconds()}
 }
+
+// streamWindow returns what makes the operator of a window by stream time that depends on the records of each key; the
+// given one, where the kind of window is unknown to Kafka Streams.
+func streamWindow[K comparable, V, A any](b *compiler, w window.Window, merge func(*A, A), other windowOperator[K, V, A]) windowOperator[K, V, A] {
+	switch w := w.(type) {
+	case window.Session:
+		gap, retention := w.Gap.Milliseconds(), w.Retention.Milliseconds()
+		if retention == 0 {
+			retention = gap + w.Grace.Milliseconds()
+		}
+		return func(t *task.Task, _ *task.Clock, s operator.KeyWindowSpec[K, V, A]) task.KeyedFn[K, V] {
+			s.Grace = w.Grace.Milliseconds()
+			o := operator.NewStreamSession(t, b.streamTime(), s, func(V) int64 { return gap }, gap, retention, merge)
+			return operator.NoNulls(s.Op, true, false, o.Process)
+		}
+	}
+	return other
+}
+
+// windowOperator makes the operator of a window.
+type windowOperator[K comparable, V, A any] = func(*task.Task, *task.Clock, operator.KeyWindowSpec[K, V, A]) task.KeyedFn[K, V]

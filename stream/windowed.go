@@ -122,6 +122,10 @@ func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store st
 			}
 			late = operator.FanKeyed(next)
 		}
+		build := build
+		if b.semantics.kafka {
+			build = streamWindow(b, w.w, merge, build)
+		}
 		if !aligned {
 			return build(b.task, b.clock(n), operator.KeyWindowSpec[K, V, A]{Op: b.op(n), Store: store, Keys: s.keys, Vals: vals, Update: update,
 				OnUpdate: fan(b, out.outs.update), OnCommit: fan(b, out.outs.commit), OnClose: fan(b, out.outs.close),

@@ -16,6 +16,9 @@ type Session struct {
 	Gap time.Duration
 	// Grace is how long after a session's end late records may still extend it. OnClose waits for it.
 	Grace time.Duration
+	// Retention is how long a session, also a closed one, is kept behind the newest, under stream.KafkaStreamsSemantics: a
+	// closed session that is kept can be merged there. Zero is Gap + Grace. It has no meaning otherwise.
+	Retention time.Duration
 }
 
 // Check implements Window.

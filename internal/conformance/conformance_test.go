@@ -48,7 +48,6 @@ var pending = []string{
 	"kafka suppress-time",
 	"kafka suppress-window",
 	"kafka versioned-table",
-	"kafka window-session",
 	"kafka window-sliding",
 }
 

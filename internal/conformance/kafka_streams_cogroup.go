@@ -19,7 +19,7 @@ func kafkaCogroup(b *build, n Node) error {
 	if err := n.Into(&f); err != nil {
 		return err
 	}
-	w, inclusive, err := kafkaWindow(f.Window)
+	w, inclusive, err := kafkaWindow(f.Window, 0)
 	if err != nil {
 		return err
 	}

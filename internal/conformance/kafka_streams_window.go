@@ -25,7 +25,7 @@ type windowSpec struct {
 func ms(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 
 // kafkaWindow is the window of a node; nil if it has none.
-func kafkaWindow(raw json.RawMessage) (w window.Window, inclusive bool, err error) {
+func kafkaWindow(raw json.RawMessage, retention int64) (w window.Window, inclusive bool, err error) {
 	if len(raw) == 0 || string(raw) == "null" {
 		return nil, false, nil
 	}
@@ -39,7 +39,7 @@ func kafkaWindow(raw json.RawMessage) (w window.Window, inclusive bool, err erro
 	case "hopping":
 		return window.Hopping{Size: ms(s.SizeMS), Advance: ms(s.AdvanceMS), Grace: ms(s.GraceMS)}, false, nil
 	case "session":
-		return window.Session{Gap: ms(s.GapMS), Grace: ms(s.GraceMS)}, true, nil
+		return window.Session{Gap: ms(s.GapMS), Grace: ms(s.GraceMS), Retention: ms(retention)}, true, nil
 	case "sliding":
 		return window.Sliding{Difference: ms(s.DifferenceMS), Grace: ms(s.GraceMS)}, true, nil
 	}
@@ -51,7 +51,7 @@ func kafkaAggregate(b *build, n Node) error {
 		Input, Group, Fn, Store string
 		Window                  json.RawMessage
 		Emit                    *string
-		RetentionMS             *int64 `json:"retention_ms"` // state is kept as long as it is needed
+		RetentionMS             int64 `json:"retention_ms"` // of sessions; other windows are kept as long as they are needed
 	}
 	if err := n.Into(&f); err != nil {
 		return err
@@ -68,7 +68,7 @@ func kafkaAggregate(b *build, n Node) error {
 		return err
 	}
 	b.operators = append(b.operators, f.Store)
-	w, inclusive, err := kafkaWindow(f.Window)
+	w, inclusive, err := kafkaWindow(f.Window, f.RetentionMS)
 	if err != nil {
 		return err
 	}

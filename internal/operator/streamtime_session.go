@@ -1,0 +1,242 @@
+package operator
+
+import (
+	"cmp"
+	"math"
+	"slices"
+
+	"github.com/millstream-go/millstream/internal/task"
+)
+
+// streamWindows is keyWindows by stream time: it looks for windows to be closed after each record, at most once per
+// interval of wall-clock time. A closed window stays, to be merged or copied again, until it has expired.
+type streamWindows[K comparable, V, A any] struct {
+	keyWindows[K, V, A]
+	time *streamTime
+	null func(A) bool
+	// closes is the stream time at which a window closes, expired says that nothing can need it any more, and at is the
+	// time of its final result.
+	closes  func(s *span[A]) int64
+	expires func(s *span[A]) int64
+	expired func(s *span[A]) bool
+	at      func(s *span[A]) int64
+	// order is that of final results.
+	order func(a, b *span[A]) int
+}
+
+func (o *streamWindows[K, V, A]) start(t *task.Task, st StreamTime, s KeyWindowSpec[K, V, A]) {
+	o.time, o.null = newStreamTime(t, s.Store, st), nullTest[A]()
+	o.init(t, &o.time.Clock, s)
+	o.ends = func(s *span[A]) int64 {
+		if s.closed {
+			return o.expires(s)
+		}
+		return o.closes(s)
+	}
+}
+
+func (o *streamWindows[K, V, A]) register(self interface {
+	task.Stateful
+	task.Flusher
+}) {
+	o.task.AddStateful(self)
+	if o.OnCommit != nil {
+		o.task.AddFlusher(self)
+	}
+}
+
+// changed notes that a window has taken a record.
+func (o *streamWindows[K, V, A]) changed(s *span[A]) {
+	s.revision++
+	s.changed = true
+	s.waits = o.OnPace != nil
+}
+
+// look closes what is to be closed, and emits the results.
+func (o *streamWindows[K, V, A]) look(c *task.Ctx) {
+	if o.OnClose != nil && !o.time.may(c.Task.Now) {
+		return
+	}
+	w := o.time.W
+	if o.OnPace != nil && w >= o.paced.due {
+		o.emitPaced(c)
+	}
+	var all []closing[K, A]
+	var later []K
+	for {
+		k, ok := o.schedule.take(w)
+		if !ok {
+			break
+		}
+		e := o.entry(c, k)
+		if e == nil {
+			return
+		}
+		if !e.live {
+			o.release(e)
+			continue
+		}
+		later = append(later, k)
+		touched := false
+		for i := range e.val {
+			if s := &e.val[i]; !s.closed && o.closes(s) <= w {
+				all = append(all, closing[K, A]{k: k, s: *s})
+				if o.OnClose != nil {
+					val, err := o.codec.clone(s.val) // the window goes on
+					if err != nil {
+						c.Task.Fail(&task.StateError{Store: o.name, Doing: "copy state", Err: err})
+						return
+					}
+					all[len(all)-1].s.val = val
+				}
+				s.closed, s.changed, s.waits, touched = true, false, false, true
+			}
+		}
+		n := len(e.val)
+		e.val = slices.DeleteFunc(e.val, func(s span[A]) bool { return s.closed && o.expired(&s) })
+		if touched || len(e.val) < n {
+			o.table.touch(e)
+		}
+		if e.live = len(e.val) > 0; !e.live {
+			e.val = nil
+			o.schedule.forget(k)
+		}
+	}
+	for _, k := range later {
+		if e := o.table.lookup(k); e != nil && e.live {
+			due := int64(math.MaxInt64)
+			for i := range e.val {
+				due = min(due, o.ends(&e.val[i]))
+			}
+			o.schedule.need(k, max(due, w+1))
+		}
+	}
+	if o.OnClose != nil && len(all) > 0 {
+		o.final(c, all)
+	}
+}
+
+// final emits final results.
+func (o *streamWindows[K, V, A]) final(c *task.Ctx, all []closing[K, A]) {
+	if !o.sort(c, all) {
+		return
+	}
+	slices.SortStableFunc(all, func(a, b closing[K, A]) int { return o.order(&a.s, &b.s) })
+	t, key, h := c.Time, c.Key, c.Headers
+	for i := range all {
+		x := &all[i]
+		c.Op, c.Time, c.Key, c.Headers = o.Op, o.at(&x.s), x.key, nil
+		o.OnClose(c, x.k, x.s.result(true), x.s.val)
+	}
+	c.Time, c.Key, c.Headers = t, key, h
+}
+
+// Restore implements task.Stateful.
+func (o *streamWindows[K, V, A]) Restore(*task.Marker) error {
+	if err := o.time.restore(); err != nil {
+		return err
+	}
+	return o.keyWindows.Restore(nil)
+}
+
+// Cut implements task.Stateful.
+func (o *streamWindows[K, V, A]) Cut(d *task.Delta) error {
+	o.time.cut(d)
+	return o.keyWindows.Cut(d)
+}
+
+// StreamSession is Session by stream time, as Kafka Streams has it: a session is [first, last], both included. A record
+// is merged with the sessions whose distance from it is no more than the gap and that have not expired, closed ones too;
+// it is late if what comes of that has closed. The sessions that were merged are retracted, also if only one was made
+// longer.
+type StreamSession[K comparable, V, A any] struct {
+	streamWindows[K, V, A]
+	gap       func(V) int64
+	merge     func(*A, A)
+	retention int64
+}
+
+// the largest end of a session that was kept
+const newestEnd = numberA
+
+// NewStreamSession adds the operator to a task. A session expires when it is retention or more behind the newest one;
+// as long as it has not expired it is merged even if it has closed. longest is the gap (the largest of them).
+func NewStreamSession[K comparable, V, A any](t *task.Task, st StreamTime, s KeyWindowSpec[K, V, A], gap func(V) int64, longest, retention int64, merge func(*A, A)) *StreamSession[K, V, A] {
+	o := &StreamSession[K, V, A]{gap: gap, merge: merge, retention: retention}
+	o.start(t, st, s)
+	o.closes = func(s *span[A]) int64 { return s.to + longest + o.Grace }
+	o.expires = func(s *span[A]) int64 { return s.to - 1 + retention }
+	o.expired = o.gone
+	o.at = func(s *span[A]) int64 { return s.to - 1 }
+	o.order = func(a, b *span[A]) int { return cmp.Or(cmp.Compare(a.to, b.to), cmp.Compare(a.from, b.from)) }
+	o.register(o)
+	return o
+}
+
+// gone says that a session has expired.
+func (o *StreamSession[K, V, A]) gone(s *span[A]) bool {
+	newest := o.time.numbers[newestEnd]
+	return newest != math.MinInt64 && s.to-1 <= newest-o.retention
+}
+
+// Process takes a record.
+func (o *StreamSession[K, V, A]) Process(c *task.Ctx, k K, v V) {
+	c.Op = o.Op
+	o.time.see(c.Time)
+	o.take(c, k, v)
+	if !c.Rejected() && c.Task.Err() == nil {
+		o.look(c)
+	}
+}
+
+func (o *StreamSession[K, V, A]) take(c *task.Ctx, k K, v V) {
+	t, gap := c.Time, o.gap(v)
+	e := o.entry(c, k)
+	if e == nil {
+		return
+	}
+	from, end := t, t
+	var merged, rest []span[A]
+	for _, s := range e.val {
+		if s.to-1 < t-gap || s.from > t+gap || o.gone(&s) {
+			rest = append(rest, s)
+			continue
+		}
+		merged = append(merged, s)
+		from, end = min(from, s.from), max(end, s.to-1)
+	}
+	if o.time.W > end+o.Grace+gap {
+		o.release(e)
+		o.late(c, k, v, from, end+1)
+		return
+	}
+	slices.SortStableFunc(merged, func(a, b span[A]) int { return cmp.Or(cmp.Compare(a.to, b.to), cmp.Compare(a.from, b.from)) })
+	if from != t || end != t {
+		for _, s := range merged {
+			o.retract(c, k, s)
+		}
+	}
+	s := span[A]{from: from, to: end + 1, time: end}
+	for i, m := range merged {
+		s.revision = max(s.revision, m.revision)
+		if i == 0 {
+			s.val = m.val
+		} else {
+			o.merge(&s.val, m.val)
+		}
+	}
+	o.Update(&s.val, v, len(merged) == 0)
+	o.changed(&s)
+	o.time.set(newestEnd, max(o.time.numbers[newestEnd], end))
+	if o.null != nil && o.null(s.val) {
+		o.keep(e, rest)
+		o.retract(c, k, s)
+		return
+	}
+	at := 0
+	for at < len(rest) && rest[at].from < from {
+		at++
+	}
+	o.keep(e, slices.Insert(rest, at, s))
+	o.updated(c, k, &e.val[at])
+}
