@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/pprof"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -26,14 +27,15 @@ import (
 )
 
 var (
-	workload  = flag.String("workload", "W1", "W1 (filter and map), W2 (windowed count) or W3 (the same behind a repartition)")
+	workload  = flag.String("workload", "W1", "W1 (filter and map), W2 (windowed count), W3 (the same behind a repartition), W4 (join of two streams), W5 (stream and table) or KV (a table)")
 	emit      = flag.String("emit", "update", "what W2 and W3 write: every update, or the newest value at each commit")
 	guarantee = flag.String("guarantee", "exactly-once", "exactly-once or at-least-once")
 	brokers   = flag.String("brokers", "127.0.0.1:19092", "addresses, with commas")
-	in        = flag.String("in", "events", "input topic")
+	in        = flag.String("in", "events", "input topic; W4 and W5: two, with a comma")
 	out       = flag.String("out", "out", "output topic; made if it does not exist")
 	workers   = flag.Int("workers", runtime.GOMAXPROCS(0), "goroutines that process records")
-	follow    = flag.Bool("follow", false, "go on until SIGINT instead of stopping at the end")
+	follow    = flag.Bool("follow", false, "go on until SIGINT or SIGTERM instead of stopping at the end")
+	only      = flag.Int64("n", 0, "stop after so many records; default: those that are in the input at the start")
 	commit    = flag.Duration("commit", 100*time.Millisecond, "commit interval")
 	profile   = flag.String("profile", "throughput", "throughput or latency")
 	exchange  = flag.String("exchange", "topic", "topic or memory")
@@ -62,8 +64,8 @@ func run() error {
 		return err
 	}
 	m := &meter{total: total, start: start}
-	if *follow {
-		m.total = 1 << 62
+	if *only > 0 {
+		m.total = *only
 	}
 	topo, err := topology(m)
 	if err != nil {
@@ -131,7 +133,11 @@ func prepare(ctx context.Context) (total int64, err error) {
 	if _, err := adm.CreateTopic(ctx, 4, -1, nil, *out); err != nil && !strings.Contains(err.Error(), "TOPIC_ALREADY_EXISTS") {
 		return 0, fmt.Errorf("create %s: %w", *out, err)
 	}
-	for _, topic := range strings.Split(*in, ",") {
+	topics := strings.Split(*in, ",")
+	if *workload == "W5" {
+		topics = topics[:1] // rows of the table are not counted
+	}
+	for _, topic := range topics {
 		first, err := adm.ListStartOffsets(ctx, topic)
 		if err != nil {
 			return 0, err
@@ -154,15 +160,22 @@ type meter struct {
 	start   time.Time
 	records atomic.Int64
 	outputs atomic.Int64
-	t30     atomic.Int64 // CPU microseconds at 30% and 95% of the input
+	first   atomic.Int64 // milliseconds from the start of the process to the first record
+	cpu1    atomic.Int64 // CPU microseconds at the first record, and at 30% and 95% of the input
+	t30     atomic.Int64
 	t95     atomic.Int64
 	done    context.CancelFunc
 }
 
 // read counts a record that was processed. At the last one the application is told to stop: Run commits what was
-// processed before it returns.
+// processed before it returns. With -follow it says so, and goes on.
 func (m *meter) read() {
-	switch m.records.Add(1) {
+	n := m.records.Add(1)
+	if n == 1 {
+		m.first.Store(sinceExec().Milliseconds())
+		m.cpu1.Store(cpu())
+	}
+	switch n {
 	case m.total * 30 / 100:
 		m.t30.Store(cpu())
 	case m.total * 95 / 100:
@@ -173,23 +186,66 @@ func (m *meter) read() {
 				f.Close()
 			}
 		}
-	case m.total:
+	}
+	if n != m.total {
+		return
+	}
+	if *follow {
+		fmt.Fprintf(os.Stderr, "PROCESSED %d\n", n)
+	} else {
 		m.done()
 	}
+}
+
+// figures is the line that is printed.
+type figures struct {
+	Workload  string  `json:"workload"`
+	Emit      string  `json:"emit"`
+	Guarantee string  `json:"guarantee"`
+	Workers   int     `json:"workers"`
+	Records   int64   `json:"records"`
+	Outputs   int64   `json:"outputs"`
+	Seconds   float64 `json:"seconds"`
+	Rate      float64 `json:"records_per_s"`
+	CPU       float64 `json:"cpu_us_per_record"`
+	CPUSteady float64 `json:"cpu_us_per_record_steady"`
+	PeakRSS   int64   `json:"peak_rss_mib"`
+	FirstMS   int64   `json:"first_ms"`    // from the start of the process to the first record
+	FirstCPU  float64 `json:"first_cpu_s"` // and the CPU until then
 }
 
 func (m *meter) report() error {
 	n := m.records.Load()
 	secs := time.Since(m.start).Seconds()
-	steady := 0.0
-	if m.t95.Load() > 0 {
-		steady = float64(m.t95.Load()-m.t30.Load()) / float64(m.total*95/100-m.total*30/100)
+	f := figures{
+		Workload: *workload, Emit: *emit, Guarantee: *guarantee, Workers: *workers,
+		Records: n, Outputs: m.outputs.Load(), Seconds: secs, PeakRSS: peakRSS(),
+		FirstMS: m.first.Load(), FirstCPU: float64(m.cpu1.Load()) / 1e6,
 	}
-	return json.NewEncoder(os.Stdout).Encode(map[string]any{
-		"workload": *workload, "emit": *emit, "guarantee": *guarantee, "workers": *workers,
-		"records": n, "outputs": m.outputs.Load(), "seconds": secs, "records_per_s": float64(n) / secs,
-		"cpu_us_per_record": float64(cpu()) / float64(n), "cpu_us_per_record_steady": steady, "peak_rss_mib": peakRSS(),
-	})
+	if n > 0 {
+		f.Rate, f.CPU = float64(n)/secs, float64(cpu())/float64(n)
+	}
+	if from, to := m.total*30/100, m.total*95/100; m.t95.Load() > 0 && to > from {
+		f.CPUSteady = float64(m.t95.Load()-m.t30.Load()) / float64(to-from)
+	}
+	return json.NewEncoder(os.Stdout).Encode(f)
+}
+
+// sinceExec is the time since the process was started, to 10 ms, so that the work before main counts; 0 is not known.
+func sinceExec() time.Duration {
+	stat, err := os.ReadFile("/proc/self/stat")
+	uptime, err2 := os.ReadFile("/proc/uptime")
+	if err != nil || err2 != nil {
+		return 0
+	}
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+2:]))
+	const starttime, perSecond = 22 - 3, 100 // see proc_pid_stat(5); Linux tells programs of 100 ticks per second
+	ticks, err := strconv.ParseFloat(fields[starttime], 64)
+	up, err2 := strconv.ParseFloat(strings.Fields(string(uptime))[0], 64)
+	if err != nil || err2 != nil {
+		return 0
+	}
+	return time.Duration((up - ticks/perSecond) * float64(time.Second))
 }
 
 // cpu is user and system time of this process, in microseconds.

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/millstream-go/millstream/sink"
@@ -14,23 +15,47 @@ import (
 
 func topology(m *meter) (*stream.Topology, error) {
 	topo := stream.New("bench")
+	topics := strings.Split(*in, ",")
+	if want := inputs[*workload]; want == 0 {
+		return nil, fmt.Errorf("-workload %s: use W1, W2, W3, W4, W5 or KV", *workload)
+	} else if len(topics) != want {
+		return nil, fmt.Errorf("-in %s: %s reads %d topics, with a comma between", *in, *workload, want)
+	}
+	read := func(string, *event) { m.read() }
 	switch *workload {
 	case "W1":
-		topo.From(source.Kafka[*event](*in, eventCodec{})).
+		topo.From(source.Kafka[*event](topics[0], eventCodec{})).
 			Filter(func(e *event) bool { m.read(); return e.kind() < 12 }).
 			Map(func(e *event) *event { m.outputs.Add(1); return e.doubled() }).
 			To(sink.Kafka[*event](*out, eventCodec{}))
 	case "W2":
-		counted(m, topo.FromKeyed(source.KafkaKeyed[string, stamp](*in, codec.String, stampCodec{})))
+		counted(m, topo.FromKeyed(source.KafkaKeyed[string, stamp](topics[0], codec.String, stampCodec{})))
 	case "W3":
-		counted(m, topo.From(source.Kafka[*event](*in, eventCodec{})).
+		counted(m, topo.From(source.Kafka[*event](topics[0], eventCodec{})).
 			KeyBy((*event).amountKey).
 			Repartition("by-amount", stream.Repartitioning{Partitions: 4}, eventCodec{}).
-			MapValues(func(_ string, e *event) stamp { return stamp(binary.BigEndian.Uint64(e[offStamp:])) }))
-	default:
-		return nil, fmt.Errorf("-workload %s: use W1, W2 or W3", *workload)
+			MapValues(func(_ string, e *event) stamp { return stamp(e.stamp()) }))
+	case "W4":
+		left, right := keyed(topo, topics[0]).Peek(read), keyed(topo, topics[1]).Peek(read)
+		left.Join("pairs", right, window.Join{Before: 5 * time.Second, After: 5 * time.Second, Grace: 5 * time.Second},
+			func(l, r *event) pair { m.outputs.Add(1); return paired(l, r) }).
+			To(sink.Kafka[pair](*out, pairCodec{}))
+	case "W5":
+		users := topo.Table(source.KafkaKeyed[string, *event](topics[1], codec.String, eventCodec{}), "users")
+		keyed(topo, topics[0]).Peek(read).
+			JoinTable("enriched", users, func(e, user *event) enriched { m.outputs.Add(1); return enriched{e, user} }).
+			To(sink.Kafka[enriched](*out, enrichedCodec{}))
+	case "KV":
+		topo.Table(source.KafkaKeyed[string, *event](topics[0], codec.String, eventCodec{}), "kv").ToStream().Peek(read)
 	}
 	return topo, nil
+}
+
+// inputs is how many topics a workload reads.
+var inputs = map[string]int{"W1": 1, "W2": 1, "W3": 1, "W4": 2, "W5": 2, "KV": 1}
+
+func keyed(topo *stream.Topology, topic string) stream.Keyed[string, *event] {
+	return topo.FromKeyed(source.KafkaKeyed[string, *event](topic, codec.String, eventCodec{}))
 }
 
 // counted counts per key in tumbling windows.
@@ -54,20 +79,23 @@ func counted(m *meter, s stream.Keyed[string, stamp]) {
 type event [100]byte
 
 const (
+	offSeq    = 8
 	offStamp  = 16
 	offAmount = 24
 	offKind   = 28
 )
 
-func (e *event) kind() uint32 { return binary.BigEndian.Uint32(e[offKind:]) }
+func (e *event) kind() uint32   { return binary.BigEndian.Uint32(e[offKind:]) }
+func (e *event) amount() uint32 { return binary.BigEndian.Uint32(e[offAmount:]) }
+func (e *event) stamp() uint64  { return binary.BigEndian.Uint64(e[offStamp:]) }
 
 func (e *event) doubled() *event {
-	binary.BigEndian.PutUint32(e[offAmount:], 2*binary.BigEndian.Uint32(e[offAmount:]))
+	binary.BigEndian.PutUint32(e[offAmount:], 2*e.amount())
 	return e
 }
 
 func (e *event) amountKey() string {
-	return fmt.Sprintf("amt-%04d", binary.BigEndian.Uint32(e[offAmount:]))
+	return fmt.Sprintf("amt-%04d", e.amount())
 }
 
 type eventCodec struct{}
