@@ -3,10 +3,11 @@
 #
 #   kills        200 kills, seed 1
 #   plants       every planted bug must be found
+#   cluster      15 minutes on a cluster of three brokers
 #   benchmarks   all rounds against all peers; results in benchmarks/results.json and results.md
 #
 # The seconds of each part are printed at the end; the status is 1 if one failed. Run .ci/run setup first on a new machine.
-# Environment: KILLS (200), SEED (1), ROUNDS (3).
+# Environment: KILLS (200), SEED (1), MINUTES (15), ROUNDS (3).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export GOTOOLCHAIN=auto
@@ -24,10 +25,11 @@ trap 'exit 130' INT TERM HUP
 
 part_kills() { scripts/killtest.sh --kills "${KILLS:-200}" --seed "${SEED:-1}"; }
 part_plants() { scripts/killtest.sh --plant all --seed "${SEED:-1}"; }
+part_cluster() { scripts/clustertest.sh --minutes "${MINUTES:-15}" --seed "${SEED:-1}"; }
 part_benchmarks() { benchmarks/run.sh --prepare && benchmarks/run.sh --rounds "${ROUNDS:-3}"; }
 
 parts=("$@")
-[[ ${#parts[@]} -gt 0 ]] || parts=(kills plants benchmarks)
+[[ ${#parts[@]} -gt 0 ]] || parts=(kills plants cluster benchmarks)
 failed=0 summary=()
 for p in "${parts[@]}"; do
   declare -F "part_$p" >/dev/null || { echo "nightly.sh: no part '$p'" >&2; exit 2; }

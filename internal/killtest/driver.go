@@ -28,8 +28,12 @@ type options struct {
 	// inRestores is how many kills in a restore are to happen beside those of the plan.
 	inRestores int
 	planted    bool
+	churn      *churn // instead of the plan
 	log        io.Writer
 }
+
+// processes are how many run from the start.
+const processes = 3
 
 // driver does a plan to the processes of one application.
 type driver struct {
@@ -65,7 +69,11 @@ func runOne(ctx context.Context, o options) (*verdict, error) {
 		return nil, err
 	}
 	defer l.cl.Close()
-	f := newFleet(ctx, o.bin, o.dir, 3, []string{"-brokers", strings.Join(o.brokers, ","), "-prefix", prefix, "-profile", o.profile,
+	n := processes
+	if o.churn != nil {
+		n++ // one that comes later
+	}
+	f := newFleet(ctx, o.bin, o.dir, n, []string{"-brokers", strings.Join(o.brokers, ","), "-prefix", prefix, "-profile", o.profile,
 		"-guarantee", o.guarantee, "-session", session.String()})
 	defer f.killAll()
 	d := &driver{options: o, fleet: f, load: l, cluster: c, rng: rand.New(rand.NewPCG(o.seed, 2)), steps: map[string]int{}}
@@ -94,14 +102,21 @@ func (d *driver) note(format string, args ...any) {
 }
 
 func (d *driver) run(ctx context.Context) error {
-	if err := d.fleet.startAll(); err != nil {
-		return err
+	for _, x := range d.fleet.instances[:processes] {
+		if err := x.start(); err != nil {
+			return err
+		}
 	}
 	sending, stop := context.WithCancel(ctx)
 	defer stop()
 	go d.load.run(sending, d.rate)
-	if !d.fleet.until(60*time.Second, func() bool { return d.all(func(x *instance) bool { return x.epochs > 2 }) }) {
+	if !d.fleet.until(60*time.Second, func() bool { return d.all(func(x *instance) bool { return !x.alive || x.epochs > 2 }) }) {
 		return fmt.Errorf("the processes did not commit an epoch each within 60 s; see %s", d.dir)
+	}
+	if d.churn != nil {
+		if err := d.churn.run(ctx, d); err != nil {
+			return err
+		}
 	}
 	for _, a := range d.plan {
 		if err := d.do(ctx, a); err != nil {

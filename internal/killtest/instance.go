@@ -23,15 +23,17 @@ type fleet struct {
 	bin  string
 	dir  string
 
-	mu        sync.Mutex
-	woken     *sync.Cond
-	instances []*instance
-	epochs    int // of all, since the last kill
-	total     int
-	restores  []time.Duration // from the start of a killed process to its first epoch
-	wiped     int
-	err       error // a process ended by itself
-	lastEpoch time.Time
+	mu         sync.Mutex
+	woken      *sync.Cond
+	instances  []*instance
+	epochs     int // of all, since the last kill
+	total      int
+	restores   []time.Duration // from the start of a killed process to its first epoch
+	wiped      int
+	err        error // a process ended by itself
+	timed      bool  // whether a standstill counts
+	lastEpoch  time.Time
+	standstill time.Duration // the longest time without an epoch
 }
 
 // instance is one of them, over all its restarts.
@@ -154,12 +156,20 @@ func (x *instance) heard(line []string) {
 		x.epochs++
 		f.epochs++
 		f.total++
-		f.lastEpoch = time.Now()
+		f.stood()
 	case "restored":
 		if len(line) == 5 {
 			x.restored(line[1], line[2] == "true", line[3], line[4])
 		}
 	}
+}
+
+// stood measures the time since the last epoch. The fleet is locked.
+func (f *fleet) stood() {
+	if f.timed {
+		f.standstill = max(f.standstill, time.Since(f.lastEpoch))
+	}
+	f.lastEpoch = time.Now()
 }
 
 // restored checks that a task of which something was in this instance's store finds it there again.

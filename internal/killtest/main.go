@@ -4,7 +4,8 @@
 // "killtest app" is one process of the application under test (topology.go), with the hooks by which it dies at a step
 // of the commit protocol (app.go). "killtest run" is the driver: it sends the input (load.go), starts, kills and
 // freezes three such processes (instance.go, plan.go, driver.go), and hands all topics to the oracle (oracle.go,
-// state.go).
+// state.go). "killtest cluster" is another driver (churn.go), for scripts/clustertest.sh: instances come and go while the
+// brokers of a cluster are restarted and killed.
 package main
 
 import (
@@ -35,8 +36,12 @@ func main() {
 			fmt.Fprintln(os.Stderr, "killtest app:", err)
 			os.Exit(1)
 		}
-	case "run":
-		status, err := runTests(ctx, os.Args[2:])
+	case "run", "cluster":
+		run := runTests
+		if os.Args[1] == "cluster" {
+			run = runCluster
+		}
+		status, err := run(ctx, os.Args[2:])
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "killtest:", err)
 		}

@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+)
+
+// churn is what happens to the application in the cluster test: its processes are ended, killed, frozen, and leave the
+// group, others join, and at the same time one broker of three after the other is stopped or killed.
+type churn struct {
+	kafka  string // the script that runs the brokers
+	dir    string // and its directory
+	nodes  int
+	length time.Duration
+
+	bounces, leaves int
+	standstill      time.Duration
+}
+
+// clusterReport is the last line of its output.
+type clusterReport struct {
+	report
+	BrokerBounces int     `json:"broker_bounces"`
+	Leaves        int     `json:"leaves"`
+	StandstillS   float64 `json:"standstill_s"`
+}
+
+func runCluster(ctx context.Context, args []string) (status int, err error) {
+	fs := flag.NewFlagSet("cluster", flag.ContinueOnError)
+	s := settings{guarantee: "exactly-once"}
+	c := &churn{nodes: 3}
+	brokers := fs.String("brokers", "", "addresses")
+	bin := fs.String("bin", "", "the processes' program")
+	minutes := fs.Float64("minutes", 15, "how long")
+	fs.StringVar(&s.dir, "dir", "", "directory for state and logs")
+	fs.Uint64Var(&s.seed, "seed", 1, "of input and faults")
+	fs.IntVar(&s.rate, "rate", 1000, "records per second")
+	fs.StringVar(&c.kafka, "kafka", "scripts/kafka.sh", "script that runs the brokers")
+	fs.StringVar(&c.dir, "kafka-dir", "", "its directory")
+	if err := fs.Parse(args); err != nil {
+		return statusFailed, err
+	}
+	c.length = time.Duration(*minutes * float64(time.Minute))
+	name := "ct" + strconv.FormatUint(s.seed, 10)
+	v, err := runOne(ctx, options{brokers: strings.Split(*brokers, ","), bin: *bin, dir: filepath.Join(s.dir, name), seed: s.seed, rate: s.rate,
+		guarantee: s.guarantee, profile: "mixed", churn: c, log: os.Stderr})
+	if err != nil {
+		return statusFailed, err
+	}
+	for _, e := range v.examples {
+		fmt.Println(e)
+	}
+	b, err := json.Marshal(clusterReport{s.report(v), c.bounces, c.leaves, c.standstill.Seconds()})
+	if err != nil {
+		return statusFailed, err
+	}
+	fmt.Println(string(b))
+	if c.bounces == 0 || v.Kills == 0 || v.Zombies == 0 || c.leaves == 0 {
+		return statusFailed, errors.New("not every kind of fault has happened: give it more minutes")
+	}
+	if s.faulty(v) {
+		return statusFault, nil
+	}
+	return statusCorrect, nil
+}
+
+func (c *churn) run(ctx context.Context, d *driver) error {
+	ctx, cancel := context.WithTimeout(ctx, c.length+5*time.Minute)
+	defer cancel()
+	f := d.fleet
+	f.mu.Lock()
+	f.timed, f.lastEpoch = true, time.Now()
+	f.mu.Unlock()
+	end := time.Now().Add(c.length)
+	var brokers sync.WaitGroup
+	var bounced error
+	brokers.Go(func() { bounced = c.brokers(ctx, d, end) })
+	err := c.instances(ctx, d, end)
+	brokers.Wait()
+	f.mu.Lock()
+	f.stood()
+	f.timed = false
+	c.standstill = f.standstill
+	f.mu.Unlock()
+	return errors.Join(err, bounced)
+}
+
+// brokers stops and kills brokers in turn, each only when every partition has all its replicas in sync.
+func (c *churn) brokers(ctx context.Context, d *driver, end time.Time) error {
+	rng := rand.New(rand.NewPCG(d.seed, 5))
+	for {
+		if err := c.inSync(ctx, d); err != nil {
+			return err
+		}
+		if err := pause(ctx, time.Duration(2000+rng.IntN(3000))*time.Millisecond); err != nil || time.Now().After(end) {
+			return err
+		}
+		node, how := strconv.Itoa(1+rng.IntN(c.nodes)), "stop"
+		if c.bounces%2 == 1 {
+			how = "kill"
+		}
+		d.note("broker %s: %s", node, how)
+		if err := c.script(ctx, how, node); err != nil {
+			return err
+		}
+		if err := pause(ctx, time.Duration(1000+rng.IntN(6000))*time.Millisecond); err != nil {
+			return err
+		}
+		if err := c.script(ctx, "restart", node); err != nil {
+			return err
+		}
+		d.note("broker %s is back", node)
+		c.bounces++
+	}
+}
+
+func (c *churn) script(ctx context.Context, command, node string) error {
+	out, err := exec.CommandContext(ctx, "bash", c.kafka, command, "--dir", c.dir, "--node", node).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s %s --node %s: %w: %s", c.kafka, command, node, err, out)
+	}
+	return nil
+}
+
+// inSync waits until no replica is missing anywhere.
+func (c *churn) inSync(ctx context.Context, d *driver) error {
+	for {
+		missing := 1
+		if topics, err := d.cluster.adm.ListTopicsWithInternal(ctx); err == nil {
+			missing = 0
+			topics.EachPartition(func(p kadm.PartitionDetail) {
+				if p.Leader < 0 || len(p.ISR) < len(p.Replicas) {
+					missing++
+				}
+			})
+		}
+		if missing == 0 {
+			return nil
+		}
+		if err := pause(ctx, 500*time.Millisecond); err != nil {
+			return fmt.Errorf("%d partitions have replicas that are not in sync: %w", missing, err)
+		}
+	}
+}
+
+// instances does something to one process after the other.
+func (c *churn) instances(ctx context.Context, d *driver, end time.Time) error {
+	f := d.fleet
+	turn := 0
+	order := d.rng.Perm(5)
+	for time.Now().Before(end) {
+		if err := f.trouble(); err != nil {
+			return err
+		}
+		if err := pause(ctx, time.Duration(500+d.rng.IntN(2500))*time.Millisecond); err != nil {
+			return err
+		}
+		x := f.instances[d.rng.IntN(len(f.instances))]
+		f.mu.Lock()
+		alive, working := x.alive, 0
+		for _, y := range f.instances {
+			if y != x && y.alive && !y.stopped && !y.ending {
+				working++
+			}
+		}
+		f.mu.Unlock()
+		if !alive {
+			d.note("%s joins", x.name)
+			if err := x.start(); err != nil {
+				return err
+			}
+			continue
+		}
+		if working < 2 {
+			continue
+		}
+		if turn == len(order) { // each kind once before any comes again
+			turn, order = 0, d.rng.Perm(5)
+		}
+		kind := order[turn]
+		turn++
+		if err := c.one(ctx, d, x, kind); err != nil {
+			return err
+		}
+	}
+	return f.trouble()
+}
+
+func (c *churn) one(ctx context.Context, d *driver, x *instance, kind int) error {
+	f := d.fleet
+	switch kind {
+	case 0:
+		x.signal(syscall.SIGKILL)
+		d.died(x, random)
+	case 1:
+		return d.gone(ctx, x)
+	case 2:
+		d.note("zombie %s stops", x.name)
+		x.signal(syscall.SIGSTOP)
+		if err := pause(ctx, session+time.Duration(500+d.rng.IntN(3000))*time.Millisecond); err != nil {
+			return err
+		}
+		x.signal(syscall.SIGCONT)
+		d.zombies++
+		d.note("zombie %s goes on", x.name)
+	case 3:
+		d.note("%s is ended", x.name)
+		x.signal(syscall.SIGTERM)
+		return c.wait(f, d, x)
+	case 4:
+		d.note("%s leaves", x.name)
+		f.mu.Lock()
+		x.ending = true
+		f.mu.Unlock()
+		x.tell("leave")
+		c.leaves++
+		return c.wait(f, d, x)
+	}
+	return nil
+}
+
+// gone kills a process and leaves it dead until its turn to join.
+func (d *driver) gone(_ context.Context, x *instance) error {
+	d.fleet.mu.Lock()
+	x.hold = true
+	d.fleet.mu.Unlock()
+	x.signal(syscall.SIGKILL)
+	d.died(x, "gone")
+	return nil
+}
+
+// wait is for the end of a process that was told to end. With a broker away its last commit may have to wait for another.
+func (c *churn) wait(f *fleet, d *driver, x *instance) error {
+	if !f.until(60*time.Second, func() bool { return !x.alive }) {
+		if err := f.trouble(); err != nil {
+			return err
+		}
+		return fmt.Errorf("process %s did not end within 60 s; see %s", x.name, d.dir)
+	}
+	return nil
+}
