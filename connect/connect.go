@@ -65,13 +65,15 @@ type App struct {
 	FetchBytes int64
 	// OwnAll makes one instance own every partition and all others wait (in-memory exchange).
 	OwnAll bool
+	// OnGap is told of positions that were deleted before they were read and are passed over; nil: nobody is.
+	OnGap  func(part source.Partition, from, to source.Position)
 	Logger *slog.Logger
 }
 
 // SourceSpec is one source to read.
 type SourceSpec struct {
 	Name  string
-	Start source.Start
+	Range source.Range
 }
 
 // Purpose tells the internal topics apart.
@@ -170,6 +172,14 @@ type Session interface {
 	Close(ctx context.Context)
 }
 
+// Ender is a Session that knows where partitions end, of its sources and of the application's own topics.
+type Ender interface {
+	// Ends returns the position behind the last record that is to be read of each partition: of a source that ends
+	// (SourceSpec.Range) where it ends, otherwise where the partition ends now. A partition that has nothing to read is
+	// missing from the result.
+	Ends(ctx context.Context, parts []source.Partition) (map[source.Partition]source.Position, error)
+}
+
 // Limits is what a destination accepts. Zero values mean no limit.
 type Limits struct {
 	MaxBytes  int           // key, value and headers of one record
@@ -186,6 +196,10 @@ var (
 	ErrFenced = errors.New("fenced by another instance")
 	// ErrStop: a person has to mend something first; trying again is of no use.
 	ErrStop = errors.New("cannot go on")
+	// ErrDeleted: records were deleted before they were read, and the source's policy is to fail.
+	ErrDeleted = errors.New("records were deleted before they were read")
+	// ErrRecreated: a source was deleted, or is another one than the one that was read before.
+	ErrRecreated = errors.New("source was deleted or recreated")
 	// ErrRetry: the epoch failed for a passing reason and must be done again from the last commit.
 	ErrRetry = errors.New("epoch must be repeated")
 )

@@ -7,6 +7,7 @@
 package source
 
 import (
+	"maps"
 	"time"
 
 	"github.com/millstream-go/millstream/onerror"
@@ -31,7 +32,7 @@ type KeyedSource[K comparable, V any] struct {
 type Spec struct {
 	System  string // the connector that serves it: "kafka"
 	Name    string // topic or stream
-	Start   Start  // where to begin when nothing was committed yet
+	Range   Range
 	OnError onerror.Policy
 	// NoKey is what becomes of a record without a key in a keyed source: onerror.Skip unless set.
 	NoKey onerror.Policy
@@ -41,6 +42,16 @@ type Spec struct {
 	MaxBytes    int
 }
 
+// Range is the part of a source that is read.
+type Range struct {
+	Start     Start
+	From      time.Time          // with StartTime
+	Positions map[int32]Position // by partition; where one is named, it comes before Start
+	End       End
+	Until     time.Time // with EndTime
+	Deleted   Deleted
+}
+
 // Start is where reading begins when no position was committed.
 type Start uint8
 
@@ -48,13 +59,64 @@ type Start uint8
 const (
 	Earliest Start = iota
 	Latest
+	StartTime // at Range.From
+)
+
+// End is where reading ends.
+type End uint8
+
+// The ends.
+const (
+	Never   End = iota
+	EndNow      // what is there when the run begins
+	EndTime     // before Range.Until
+)
+
+// Deleted is what becomes of a partition whose next record was deleted by the broker before it was read.
+type Deleted uint8
+
+// The ways to go on, or not to. What is passed over is logged as a range, and counted (metrics.GapRecords).
+const (
+	DeletedFails  Deleted = iota // Run returns an error that names the range
+	DeletedSkips                 // go on at the first record that is left
+	DeletedLatest                // go on at the end
 )
 
 // Option sets a rarer property of a source.
 type Option func(*Spec)
 
 // StartAt says where to begin when no position was committed yet. The default is Earliest.
-func StartAt(s Start) Option { return func(d *Spec) { d.Start = s } }
+func StartAt(s Start) Option { return func(d *Spec) { d.Range.Start = s } }
+
+// StartAtTime begins at the first record, of each partition, whose timestamp is not before t, when no position was
+// committed yet. The timestamps are those of the broker, not event times taken from values; where they are out of order,
+// later records before t are read as well.
+func StartAtTime(t time.Time) Option {
+	return func(d *Spec) { d.Range.Start, d.Range.From = StartTime, t }
+}
+
+// StartAtPositions begins at these positions (offsets, in Kafka: source.At), by partition, when none was committed yet.
+// Other partitions begin where StartAt or StartAtTime says.
+func StartAtPositions(at map[int32]Position) Option {
+	return func(d *Spec) { d.Range.Positions = maps.Clone(at) }
+}
+
+// EndAtNow ends the reading of each partition with the last record that it holds when the run begins. When every source
+// of a topology has an end, and all that was read has been processed and committed, Run returns nil. See EndAtTime.
+//
+// What is still open then, such as windows, stays open: a later run without an end goes on from there, as if there had
+// been one run.
+func EndAtNow() Option { return func(d *Spec) { d.Range.End = EndNow } }
+
+// EndAtTime ends the reading of each partition before the first record whose timestamp is t or later, or where the
+// partition ends when the run begins, if there is no such record yet. See EndAtNow.
+func EndAtTime(t time.Time) Option {
+	return func(d *Spec) { d.Range.End, d.Range.Until = EndTime, t }
+}
+
+// OnDeleted says what to do when the broker deleted records (retention) before they were read. The default is
+// DeletedFails.
+func OnDeleted(what Deleted) Option { return func(d *Spec) { d.Range.Deleted = what } }
 
 // OnError says what becomes of records that do not decode, or whose processing fails. The default is onerror.Skip.
 func OnError(p onerror.Policy) Option { return func(d *Spec) { d.OnError = p } }

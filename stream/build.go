@@ -32,7 +32,7 @@ func (t *Topology) Build(c Config) (*App, error) {
 	}
 	return &App{app: engine.NewApp(engine.Config{AppID: c.AppID, InstanceID: c.InstanceID, StateDir: filepath.Join(c.StateDir, c.AppID), Connector: connector,
 		Guarantee: c.Guarantee, CommitEvery: c.CommitInterval, SessionTimeout: c.SessionTimeout, Static: !c.Dynamic, Workers: c.Workers, KeyGroups: c.KeyGroups,
-		Memory: c.MemoryBudget, Logger: c.Logger}, prog)}, nil
+		Memory: c.MemoryBudget, Logger: c.Logger, Metrics: c.Metrics, MetricsEvery: c.MetricsInterval}, prog)}, nil
 }
 
 // connector finds the connector of the one system that the topology uses. A system without one is named once.
@@ -167,7 +167,7 @@ func input(app string, n *plan.Node) engine.Input {
 	in := engine.Input{Port: task.PortSpec{Name: n.Topic(app), Repartition: n.Kind == plan.Repartition, OnError: onError(n), MaxAhead: -1}, Opened: n.Site}
 	if n.Kind == plan.Source {
 		s := n.Input.Spec
-		in.Start = connect.SourceSpec{Name: s.Name, Start: s.Start}
+		in.Start = connect.SourceSpec{Name: s.Name, Range: s.Range}
 		if s.MaxAhead >= 0 { // -1, which means none, is less than a millisecond
 			in.Port.MaxAhead = s.MaxAhead.Milliseconds()
 		}

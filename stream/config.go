@@ -10,6 +10,7 @@ import (
 
 	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/internal/plan"
+	"github.com/millstream-go/millstream/metrics"
 )
 
 // Config is how an application runs. AppID and Connect are required; everything else has a default.
@@ -51,6 +52,11 @@ type Config struct {
 	// MemoryBudget bounds, in bytes, what is held of fetched records, of state in caches, and of the store's buffers.
 	// The default is 512 MiB.
 	MemoryBudget int64
+	// Metrics are told every MetricsInterval how the instance stands: a receiver of metrics/prom or metrics/otel,
+	// metrics.OnLag, or one of the program's own.
+	Metrics []metrics.Receiver
+	// MetricsInterval is how often. The default is 10 s.
+	MetricsInterval time.Duration
 	// Logger gets what a person should know. The default says nothing.
 	Logger *slog.Logger
 }
@@ -76,6 +82,7 @@ func (c Config) withDefaults() Config {
 	}
 	def(&c.CommitInterval, 100*time.Millisecond)
 	def(&c.SessionTimeout, 45*time.Second)
+	def(&c.MetricsInterval, 10*time.Second)
 	def(&c.Workers, runtime.GOMAXPROCS(0))
 	def(&c.KeyGroups, 128)
 	def(&c.MemoryBudget, 512<<20)
@@ -112,6 +119,14 @@ func (c Config) check() (errs []error) {
 	}
 	if c.SessionTimeout < time.Second {
 		note("SessionTimeout is %v: it must be at least 1s", c.SessionTimeout)
+	}
+	if c.MetricsInterval < time.Millisecond {
+		note("MetricsInterval is %v: it must be at least 1ms", c.MetricsInterval)
+	}
+	for i, r := range c.Metrics {
+		if r == nil {
+			note("Metrics[%d] is nil", i)
+		}
 	}
 	if c.Exchange > InMemory {
 		note("Exchange is %d: use stream.ThroughTopic or stream.InMemory", c.Exchange)

@@ -9,6 +9,10 @@ var (
 	ErrRunning = engine.ErrRunning
 	// ErrGrown: partitions were added to a topic that is read with FromKeyed, so that keys have changed their place.
 	ErrGrown = engine.ErrGrown
+	// ErrDeleted: the broker deleted records of a source before they were read. See source.OnDeleted.
+	ErrDeleted = engine.ErrDeleted
+	// ErrRecreated: a source was deleted, or recreated under its name, so that positions and state belong to another one.
+	ErrRecreated = engine.ErrRecreated
 	// ErrInUse: another process, or another App in this one, runs on the state directory.
 	ErrInUse = engine.ErrInUse
 	// ErrNewer: the state directory was written by a newer version of Millstream.

@@ -124,7 +124,7 @@ func (s *session) commitInTransaction(ctx context.Context, at []connect.Position
 		for _, c := range parts {
 			p := kmsg.NewTxnOffsetCommitRequestTopicPartition()
 			p.Partition, p.Offset, p.LeaderEpoch = c.Partition.Index, c.Next.Offset(), -1
-			p.Metadata = &c.Metadata
+			p.Metadata = s.tag(c)
 			t.Partitions = append(t.Partitions, p)
 		}
 		req.Topics = append(req.Topics, t)
@@ -167,7 +167,7 @@ func (s *session) commitPlainly(ctx context.Context, at []connect.PositionCommit
 		for _, c := range parts {
 			p := kmsg.NewOffsetCommitRequestTopicPartition()
 			p.Partition, p.Offset, p.LeaderEpoch = c.Partition.Index, c.Next.Offset(), -1
-			p.Metadata = &c.Metadata
+			p.Metadata = s.tag(c)
 			t.Partitions = append(t.Partitions, p)
 		}
 		req.Topics = append(req.Topics, t)

@@ -38,7 +38,14 @@ func (s *session) deliverPartition(p source.Partition, f *kgo.FetchPartition, h 
 		} else if first := f.Records[0].Offset; first < c.next {
 			return fmt.Errorf("kafka: %v delivered offset %d again, after %d", p, first, c.next-1)
 		} else {
+			ended := s.cut(p, c, f)
 			b := s.batch(p, f, at)
+			if ended {
+				at := source.At(max(c.end, c.next))
+				b.Next, b.End, b.CaughtUp = at, at, true
+			} else if c.bounded {
+				b.End, b.CaughtUp = source.At(c.end), false
+			}
 			c.next = b.Next.Offset()
 			h.Deliver(b)
 		}
@@ -68,7 +75,10 @@ func (s *session) batch(p source.Partition, f *kgo.FetchPartition, at time.Time)
 		out = append(out, convert(r))
 		bytes += len(r.Key) + len(r.Value) + recordOverhead
 	}
-	next := f.Records[len(f.Records)-1].Offset + 1
+	var next int64
+	if n := len(f.Records); n > 0 {
+		next = f.Records[n-1].Offset + 1
+	}
 	recs := f.Records
 	var once bool
 	return source.Batch{
@@ -119,7 +129,7 @@ func (s *session) fetchError(p source.Partition, f *kgo.FetchPartition) error {
 	case errors.As(err, &loss):
 		return fmt.Errorf("kafka: %v: the brokers lost records that were read already (an unclean leader election): read up to %d, now the log goes on at %d: %w", p, loss.ConsumedTo, loss.ResetTo, err)
 	case errors.Is(err, kerr.UnknownTopicID), errors.Is(err, kerr.InconsistentTopicID):
-		return fmt.Errorf("kafka: topic %q was deleted or recreated while it was read: positions of the old topic mean nothing in a new one. Reset the application, or restore the topic: %w", p.Stream, err)
+		return fmt.Errorf("%w: kafka: topic %q was deleted or recreated while it was read: positions of the old topic mean nothing in a new one. Reset the application, or restore the topic: %w", connect.ErrRecreated, p.Stream, err)
 	case errors.As(err, &tooLarge):
 		return fmt.Errorf("kafka: %v at offset %d: a batch of records is larger than 128 MiB when decompressed: %w", p, tooLarge.Offset, err)
 	case errors.Is(err, kerr.CorruptMessage):

@@ -48,9 +48,6 @@ type Cluster struct {
 	Profile Profile
 	// ReplicationFactor of the topics that Open creates. 0 or -1: the broker's default.replication.factor.
 	ReplicationFactor int16
-	// SkipDeleted says what happens when records that were still to be read have been deleted by the broker's retention:
-	// go on at the first that is left, with a warning that names the range. By default this is an error.
-	SkipDeleted bool
 	// DialTimeout bounds how long Open tries to reach a broker. The default is 10 seconds.
 	DialTimeout time.Duration
 	// MetadataMaxAge is how old the knowledge of topics and leaders may get, and so how soon new partitions are found.

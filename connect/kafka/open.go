@@ -309,12 +309,12 @@ func (s *session) checkTransactionVersion(ctx context.Context) error {
 		"upgrade the brokers, or run at-least-once")
 }
 
-// startOf is where an input without a commit begins.
-func (s *session) startOf(stream string) source.Start {
+// rangeOf is the part of an input that is read.
+func (s *session) rangeOf(stream string) source.Range {
 	for _, src := range s.app.Sources {
 		if src.Name == stream {
-			return src.Start
+			return src.Range
 		}
 	}
-	return source.Earliest
+	return source.Range{}
 }

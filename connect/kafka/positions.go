@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
@@ -167,7 +168,9 @@ func (s *session) fetchCommitted(ctx context.Context, parts []source.Partition) 
 			case rp.Offset >= 0:
 				c := connect.Committed{Position: source.At(rp.Offset)}
 				if rp.Metadata != nil {
-					c.Metadata = *rp.Metadata
+					if c.Metadata, err = s.untag(p, *rp.Metadata); err != nil {
+						return nil, nil, err
+					}
 				}
 				found[p] = c
 			}
@@ -177,6 +180,29 @@ func (s *session) fetchCommitted(ctx context.Context, parts []source.Partition) 
 		return nil, nil, fmt.Errorf("kafka: the broker gave no committed positions for %v", left)
 	}
 	return found, unstable, nil
+}
+
+// A position's metadata ends with the id of the topic that it belongs to: a topic that was deleted and created again has
+// its name, and soon enough records at the same offsets, but not the ones that were read.
+const topicTag = " topic="
+
+// tag adds to a position's metadata which topic it belongs to.
+func (s *session) tag(c *connect.PositionCommit) *string {
+	m := c.Metadata
+	if id := s.topicID(c.Partition.Stream); id != [16]byte{} {
+		m += topicTag + base64.RawURLEncoding.EncodeToString(id[:])
+	}
+	return &m
+}
+
+// untag takes that away again, and refuses a position of another topic.
+func (s *session) untag(p source.Partition, metadata string) (string, error) {
+	rest, tag, ok := strings.Cut(metadata, topicTag)
+	if id := s.topicID(p.Stream); ok && id != [16]byte{} && tag != base64.RawURLEncoding.EncodeToString(id[:]) {
+		return "", fmt.Errorf("%w: kafka: the committed position of %v belongs to another topic of that name, which was deleted: "+
+			"state and positions are about records that are gone. Reset the application, or restore the topic", connect.ErrRecreated, p)
+	}
+	return rest, nil
 }
 
 func (s *session) topicName(name string, id [16]byte) string {

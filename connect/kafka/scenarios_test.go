@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -416,7 +417,7 @@ func startPositions(t *testing.T, v env) {
 	ctx := testContext(t)
 	v.topics(t, map[string]int32{"in": 1, "late": 1, "out": 1})
 	app := v.app("a")
-	app.Sources = append(app.Sources, connect.SourceSpec{Name: v.name("late"), Start: source.Latest})
+	app.Sources = append(app.Sources, connect.SourceSpec{Name: v.name("late"), Range: source.Range{Start: source.Latest}})
 	app.Groups = append(app.Groups, []string{v.name("late")})
 	v.produce(t, "in", 0, 0, 10)
 	v.produce(t, "late", 0, 0, 10)
@@ -459,7 +460,7 @@ func startPositions(t *testing.T, v env) {
 	require.NoError(t, deleteBefore(ctx, adm, in, 5))
 	_, _, err = s.resolve(ctx, map[source.Partition]*source.Position{in: at(2)})
 	require.ErrorContains(t, err, "the records of "+v.name("in")+"/0 from offset 2 to 4 were deleted")
-	s.cluster.SkipDeleted = true
+	s.app.Sources[0].Range.Deleted = source.DeletedSkips
 	from, _, err := s.resolve(ctx, map[source.Partition]*source.Position{in: at(2)})
 	require.NoError(t, err)
 	assert.EqualValues(t, 5, from[in])
@@ -718,55 +719,51 @@ func retention(t *testing.T, v env) {
 	v.topics(t, map[string]int32{"in": 1, "out": 1})
 	v.produce(t, "in", 0, 0, 10)
 	in := v.part("in", 0)
-	begin := func(c Cluster, instance string) (*engine, func() error, *session) {
-		c.Brokers, c.Profile = v.addrs, Latency
-		s, e := openCluster(t, c, v.app(instance)), newEngine()
+	var gaps []string
+	begin := func(deleted source.Deleted, instance string) (*engine, func() error, *session) {
+		app := v.app(instance)
+		app.Sources[0].Range.Deleted = deleted
+		app.OnGap = func(p source.Partition, from, to source.Position) {
+			gaps = append(gaps, fmt.Sprint(p.Index, " ", from, " ", to))
+		}
+		s, e := v.open(t, app), newEngine()
 		stop := run(t, s, e)
 		e.until(t, "assignment", e.has(in))
 		s.Pause([]source.Partition{in})
 		return e, stop, s
 	}
-	e, stop, s := begin(Cluster{SkipDeleted: true}, "a")
+	e, stop, s := begin(source.DeletedSkips, "a")
 	_, err := s.Start(ctx, map[source.Partition]*source.Position{in: at(2)})
 	require.NoError(t, err)
 	require.NoError(t, deleteBefore(ctx, v.admin(t), in, 5))
 	s.Resume([]source.Partition{in})
 	e.until(t, "what is left", func() bool { return len(e.records) == 5 })
 	assert.EqualValues(t, 5, e.records[0].Position.Offset())
+	assert.Equal(t, []string{"0 2 5"}, gaps)
 	require.NoError(t, stop())
 	require.NoError(t, s.Leave(ctx))
 	s.Close(ctx)
 
-	_, stop, s = begin(Cluster{}, "b")
+	_, stop, s = begin(source.DeletedFails, "b")
 	_, err = s.Start(ctx, map[source.Partition]*source.Position{in: at(6)})
 	require.NoError(t, err)
 	require.NoError(t, deleteBefore(ctx, v.admin(t), in, 9))
 	s.Resume([]source.Partition{in})
 	<-s.ended
-	assert.ErrorContains(t, stop(), "the records of "+in.String()+" from offset 6 to 8 were deleted by the broker")
-}
+	err = stop()
+	assert.ErrorContains(t, err, "the records of "+in.String()+" from offset 6 to 8 were deleted by the broker")
+	assert.ErrorIs(t, err, connect.ErrDeleted)
+	require.NoError(t, s.Leave(ctx))
+	s.Close(ctx)
 
-func recreated(t *testing.T, v env) {
-	ctx := testContext(t)
-	v.topics(t, map[string]int32{"in": 1, "out": 1})
-	v.produce(t, "in", 0, 0, 3)
-	in := v.part("in", 0)
-	s, e := v.open(t, v.app("a")), newEngine()
-	stop := run(t, s, e)
-	e.until(t, "assignment", e.has(in))
-	_, err := s.Start(ctx, map[source.Partition]*source.Position{in: nil})
+	e, stop, s = begin(source.DeletedLatest, "c")
+	caughtUp, err := s.Start(ctx, map[source.Partition]*source.Position{in: at(7)})
 	require.NoError(t, err)
-	e.until(t, "records", func() bool { return len(e.records) == 3 })
-	_, err = v.admin(t).DeleteTopics(ctx, in.Stream)
-	require.NoError(t, err)
-	require.Eventually(t, func() bool {
-		_, err := v.admin(t).CreateTopic(ctx, 1, 1, nil, in.Stream)
-		return err == nil
-	}, 20*time.Second, 100*time.Millisecond)
-	select {
-	case <-s.ended:
-	case <-ctx.Done():
-		require.Fail(t, "not noticed")
-	}
-	assert.ErrorContains(t, stop(), "was deleted or recreated while it was read")
+	assert.Equal(t, []source.Partition{in}, caughtUp)
+	assert.Equal(t, "0 7 10", gaps[len(gaps)-1])
+	s.Resume([]source.Partition{in})
+	v.produce(t, "in", 0, 10, 11)
+	e.until(t, "what comes then", func() bool { return len(e.records) == 1 })
+	assert.EqualValues(t, 10, e.records[0].Position.Offset())
+	require.NoError(t, stop())
 }

@@ -52,6 +52,9 @@ type session struct {
 	running   bool
 	closed    bool
 
+	ending sync.Mutex                 // of ends
+	ends   map[source.Partition]int64 // of sources that end, as far as somebody asked
+
 	epoch     *epoch // the open one; Begin to Commit are called one after the other
 	changelog map[string]bool
 
@@ -63,7 +66,7 @@ func newSession(c Cluster, app connect.App) *session {
 		cluster: c, app: app, log: app.Logger.With("application", app.ID, "instance", app.Instance), pools: &pools{},
 		calls: make(chan call, 16), wake: make(chan struct{}, 1), fatal: make(chan error, 1), ended: make(chan struct{}),
 		topics: map[string]topic{}, owned: map[source.Partition]bool{}, reading: map[source.Partition]*cursor{}, committed: map[source.Partition]source.Position{},
-		changelog: map[string]bool{},
+		changelog: map[string]bool{}, ends: map[source.Partition]int64{},
 	}
 	s.life, s.kill = context.WithCancel(context.Background())
 	s.groupLife, s.killGroup = context.WithCancel(s.life)

@@ -4,14 +4,20 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/source"
 )
 
 // cursor is a partition that was started.
-type cursor struct{ next int64 }
+type cursor struct {
+	next    int64
+	end     int64 // if bounded: where reading ends
+	bounded bool
+}
 
 // stop ends the reading of partitions, and forgets that they are ours.
 func (s *session) stop(parts []source.Partition) {
@@ -42,6 +48,14 @@ func (s *session) Start(ctx context.Context, at map[source.Partition]*source.Pos
 	if err != nil {
 		return nil, err
 	}
+	parts := make([]source.Partition, 0, len(from))
+	for p := range from {
+		parts = append(parts, p)
+	}
+	ends, err := s.bounds(ctx, parts)
+	if err != nil {
+		return nil, err
+	}
 	s.starting.Lock()
 	defer s.starting.Unlock()
 	s.mu.Lock()
@@ -55,10 +69,17 @@ func (s *session) Start(ctx context.Context, at map[source.Partition]*source.Pos
 			s.mu.Unlock()
 			return nil, fmt.Errorf("kafka: %v was started already", p)
 		}
-		s.reading[p] = &cursor{next: offset}
+		end, bounded := ends[p]
+		s.reading[p] = &cursor{next: offset, end: end, bounded: bounded}
 		if at[p] == nil {
 			chosen := source.At(offset)
 			at[p] = &chosen
+		}
+		if bounded && offset >= end { // nothing is to be read
+			if !slices.Contains(caughtUp, p) {
+				caughtUp = append(caughtUp, p)
+			}
+			continue
 		}
 		if offsets[p.Stream] == nil {
 			offsets[p.Stream] = map[int32]kgo.Offset{}
@@ -90,24 +111,26 @@ func (s *session) resolve(ctx context.Context, at map[source.Partition]*source.P
 	if err != nil {
 		return nil, nil, err
 	}
+	first, err := s.first(ctx, at, starts, stable)
+	if err != nil {
+		return nil, nil, err
+	}
 	from := make(map[source.Partition]int64, len(at))
 	var caughtUp []source.Partition
 	for _, p := range parts {
-		switch pos := at[p]; {
-		case pos == nil && s.startOf(p.Stream) == source.Latest:
-			from[p] = stable[p]
-		case pos == nil:
-			from[p] = starts[p]
-		case pos.Offset() > ends[p]:
-			return nil, nil, fmt.Errorf("kafka: %v was read up to offset %d, but now it ends at %d: the topic was recreated, or the brokers lost records. "+
-				"Reset the application, or restore the topic", p, pos.Offset(), ends[p])
-		case pos.Offset() < starts[p]:
-			if err := s.deletedBefore(p, pos.Offset(), starts[p]); err != nil {
+		pos, committed := first[p], at[p] != nil
+		switch {
+		case pos > ends[p] && committed:
+			return nil, nil, fmt.Errorf("%w: kafka: %v was read up to offset %d, but now it ends at %d: the topic was recreated, or the brokers lost records. "+
+				"Reset the application, or restore the topic", connect.ErrRecreated, p, pos, ends[p])
+		case pos > ends[p]:
+			return nil, nil, fmt.Errorf("%w: kafka: source.StartAtPositions names offset %d for %v, but it ends at %d", connect.ErrStop, pos, p, ends[p])
+		case pos < starts[p]:
+			if from[p], err = s.deletedBefore(p, pos, starts[p], stable[p]); err != nil {
 				return nil, nil, err
 			}
-			from[p] = starts[p]
 		default:
-			from[p] = pos.Offset()
+			from[p] = pos
 		}
 		if from[p] >= ends[p] {
 			caughtUp = append(caughtUp, p)
@@ -116,14 +139,55 @@ func (s *session) resolve(ctx context.Context, at map[source.Partition]*source.P
 	return from, caughtUp, nil
 }
 
-// deletedBefore says what becomes of records that the broker deleted before they were read.
-func (s *session) deletedBefore(p source.Partition, from, to int64) error {
-	if s.cluster.SkipDeleted {
-		s.log.Warn("records were deleted by the broker before they were read, and are skipped", "partition", p.String(), "from", from, "to", to)
-		return nil
+// first returns where each partition is to begin: at its position, or, without one, where its source says.
+func (s *session) first(ctx context.Context, at map[source.Partition]*source.Position, starts, stable map[source.Partition]int64) (map[source.Partition]int64, error) {
+	first := map[source.Partition]int64{}
+	byTime := map[time.Time][]source.Partition{}
+	for p, pos := range at {
+		r := s.rangeOf(p.Stream)
+		named, ok := r.Positions[p.Index]
+		switch {
+		case pos != nil:
+			first[p] = pos.Offset()
+		case ok:
+			first[p] = named.Offset()
+		case r.Start == source.Latest:
+			first[p] = stable[p]
+		case r.Start == source.StartTime:
+			byTime[r.From] = append(byTime[r.From], p)
+		default:
+			first[p] = starts[p]
+		}
 	}
-	return fmt.Errorf("kafka: the records of %v from offset %d to %d were deleted by the broker (retention) before they were read. "+
-		"Keep records longer (retention.ms, retention.bytes), or set Cluster.SkipDeleted to go on without them", p, from, to-1)
+	for t, parts := range byTime {
+		offsets, err := s.offsetsAt(ctx, parts, t, true)
+		if err != nil {
+			return nil, err
+		}
+		for p, offset := range offsets {
+			first[p] = max(offset, starts[p])
+		}
+	}
+	return first, nil
+}
+
+// deletedBefore says where to go on after records that the broker deleted before they were read: from is the first of
+// them, left the first that there is, end where the partition ends.
+func (s *session) deletedBefore(p source.Partition, from, left, end int64) (int64, error) {
+	to := left
+	switch s.rangeOf(p.Stream).Deleted {
+	case source.DeletedSkips:
+	case source.DeletedLatest:
+		to = max(left, end)
+	default:
+		return 0, fmt.Errorf("%w: kafka: the records of %v from offset %d to %d were deleted by the broker (retention) before they were read. "+
+			"Keep records longer (retention.ms, retention.bytes), or say with source.OnDeleted how to go on without them", connect.ErrDeleted, p, from, left-1)
+	}
+	s.log.Warn("records were deleted by the broker before they were read, and are passed over", "partition", p.String(), "from", from, "to", to-1, "records", to-from)
+	if s.app.OnGap != nil {
+		s.app.OnGap(p, source.At(from), source.At(to))
+	}
+	return to, nil
 }
 
 func (s *session) Pause(parts []source.Partition) { s.data.PauseFetchPartitions(byTopic(parts)) }

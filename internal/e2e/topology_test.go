@@ -49,9 +49,9 @@ func orderTime(o order) time.Time { return time.UnixMilli(o.At) }
 // user in windows of ten seconds behind a repartition. Every update goes to "updates", closed windows to "finals".
 func totals(b *broker) *stream.Topology { return totalsTo(b, "updates", "finals") }
 
-func totalsTo(b *broker, updates, finals string) *stream.Topology {
+func totalsTo(b *broker, updates, finals string, opts ...source.Option) *stream.Topology {
 	t := stream.New("totals")
-	w := t.From(source.Kafka(b.name("orders"), codec.JSON[order]())).
+	w := t.From(source.Kafka(b.name("orders"), codec.JSON[order](), opts...)).
 		Filter(func(o order) bool { return o.Amount > 0 }).
 		Map(func(o order) order { o.Amount *= 100; return o }).
 		EventTime(orderTime, stream.Watermark{OutOfOrder: time.Second}).

@@ -7,6 +7,7 @@ import (
 
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/onerror"
+	"github.com/millstream-go/millstream/source"
 )
 
 // Error is a mistake in a topology.
@@ -105,6 +106,12 @@ func (c *checker) source(n *Node) {
 	}
 	if s.System == "" {
 		c.note(n, "it does not say which system it is on: make it with source.Kafka or source.KafkaKeyed")
+	}
+	switch r := s.Range; {
+	case r.End != source.Never && r.Start == source.Latest:
+		c.note(n, "it begins with the latest record and has an end, so there would be nothing to read: leave out source.StartAt(source.Latest), or the end")
+	case r.End == source.EndTime && r.Start == source.StartTime && !r.From.Before(r.Until):
+		c.note(n, "it begins at %v and ends at %v: the end must be later", r.From, r.Until)
 	}
 	for _, p := range []onerror.Policy{s.OnError, s.NoKey, s.OnTombstone} {
 		if p.Action == onerror.ActionDeadLetter && p.Topic == "" {

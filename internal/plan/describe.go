@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/millstream-go/millstream/onerror"
 	"github.com/millstream-go/millstream/source"
@@ -126,9 +127,7 @@ func (n *Node) detail() string {
 	}
 	parts := []string{n.Detail}
 	s := n.Input.Spec
-	if s.Start == source.Latest {
-		parts = append(parts, "from the latest record")
-	}
+	parts = append(parts, extent(s.Range)...)
 	for _, p := range []struct {
 		what   string
 		policy onerror.Policy
@@ -141,6 +140,32 @@ func (n *Node) detail() string {
 		}
 	}
 	return strings.Join(parts, ", ")
+}
+
+// extent says which part of a source is read, as far as that is not all.
+func extent(r source.Range) (parts []string) {
+	switch r.Start {
+	case source.Latest:
+		parts = append(parts, "from the latest record")
+	case source.StartTime:
+		parts = append(parts, "from "+r.From.UTC().Format(time.RFC3339))
+	}
+	if n := len(r.Positions); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d partitions from given positions", n))
+	}
+	switch r.End {
+	case source.EndNow:
+		parts = append(parts, "to its present end")
+	case source.EndTime:
+		parts = append(parts, "to "+r.Until.UTC().Format(time.RFC3339))
+	}
+	switch r.Deleted {
+	case source.DeletedSkips:
+		parts = append(parts, "deleted records are passed over")
+	case source.DeletedLatest:
+		parts = append(parts, "after deleted records from the latest")
+	}
+	return parts
 }
 
 // label is an operator in one line: kind, name, and what a reader must know.

@@ -26,11 +26,14 @@ type App struct {
 	leave   chan chan error
 	engine  atomic.Pointer[engine]
 	fault   chan error
+	notes   *sampler
 }
 
 // NewApp makes an application that is not running.
 func NewApp(cfg Config, prog *Program) *App {
-	return &App{cfg: cfg, prog: prog, leave: make(chan chan error), fault: make(chan error, 1)}
+	a := &App{cfg: cfg, prog: prog, leave: make(chan chan error), fault: make(chan error, 1)}
+	a.notes = newSampler(&a.cfg)
+	return a
 }
 
 // Run runs the application until ctx ends, or until something stops it that trying again cannot mend.
@@ -44,7 +47,21 @@ func (a *App) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open state: %w", err)
 	}
-	err = a.sessions(ctx, st)
+	instance := a.cfg.InstanceID
+	if instance == "" {
+		instance = st.InstanceID()
+	}
+	if a.notes != nil {
+		a.notes.begin(instance)
+		sampling, stop := context.WithCancel(ctx)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			a.notes.run(sampling, a.engine.Load, st)
+		}()
+		defer func() { stop(); <-done }()
+	}
+	err = a.sessions(ctx, st, instance)
 	if cerr := st.Close(); cerr != nil {
 		err = errors.Join(err, fmt.Errorf("close state: %w", cerr))
 	}
@@ -67,12 +84,8 @@ func (a *App) onRecover() { a.cfg.Logger.Info("state directory: there is room ag
 
 // sessions runs one session after the other. A session that fails for a passing reason is followed by a new one, which
 // begins from what is committed.
-func (a *App) sessions(ctx context.Context, st *store.Store) error {
+func (a *App) sessions(ctx context.Context, st *store.Store, instance string) error {
 	owner := uuid.NewString()
-	instance := a.cfg.InstanceID
-	if instance == "" {
-		instance = st.InstanceID()
-	}
 	bad := newBadLog(a.cfg.Logger)
 	var epoch uint64 = 1
 	var fenced []time.Time
@@ -83,8 +96,9 @@ func (a *App) sessions(ctx context.Context, st *store.Store) error {
 				session.Close(ctx)
 				return err
 			}
-			e := &engine{cfg: &a.cfg, prog: a.prog, session: session, store: st, owner: owner, log: a.cfg.Logger, bad: bad, epoch: epoch,
+			e := &engine{cfg: &a.cfg, prog: a.prog, session: session, store: st, owner: owner, log: a.cfg.Logger, bad: bad, notes: a.notes, epoch: epoch,
 				now: func() int64 { return time.Now().UnixMilli() }}
+			a.notes.session()
 			err = runEngine(ctx, e, a.leave, a.fault, func() { a.engine.Store(e) })
 			a.engine.Store(nil)
 			epoch = e.epoch + 2
@@ -130,7 +144,7 @@ func final(err error) bool {
 	if errors.As(err, &bad) || errors.As(err, &panicked) || errors.As(err, &state) {
 		return true
 	}
-	for _, e := range []error{ErrGrown, store.ErrIO, checkpoint.ErrStateBehind, connect.ErrStop} {
+	for _, e := range []error{ErrGrown, store.ErrIO, checkpoint.ErrStateBehind, connect.ErrStop, connect.ErrDeleted, connect.ErrRecreated} {
 		if errors.Is(err, e) {
 			return true
 		}
@@ -140,7 +154,7 @@ func final(err error) bool {
 
 func (a *App) app(instance, owner string) connect.App {
 	return a.prog.Topics(connect.App{ID: a.cfg.AppID, Instance: instance, Incarnation: owner, Static: a.cfg.Static, Guarantee: a.cfg.Guarantee,
-		CommitEvery: a.cfg.CommitEvery, SessionTimeout: a.cfg.SessionTimeout, FetchBytes: a.cfg.fetchBytes(), Logger: a.cfg.Logger})
+		CommitEvery: a.cfg.CommitEvery, SessionTimeout: a.cfg.SessionTimeout, FetchBytes: a.cfg.fetchBytes(), OnGap: a.notes.gap, Logger: a.cfg.Logger})
 }
 
 // Leave gives the instance's tasks to the others and ends Run.

@@ -58,13 +58,16 @@ func (e *engine) Deliver(b source.Batch) {
 		return
 	}
 	n := int64(b.Bytes)
-	e.queued.Add(n)
+	if full, limit := e.queued.Add(n), e.cfg.fetchBytes(); full >= limit && full-n < limit {
+		e.notes.room(false)
+	}
 	b.Release = func() {
 		if release != nil {
 			release()
 		}
 		left, limit := e.queued.Add(-n), e.cfg.fetchBytes()
 		if left < limit && left+n >= limit {
+			e.notes.room(true)
 			e.session.Wake()
 		}
 		if p.paused.Load() && p.Queued() < int(limit/8) && p.paused.Swap(false) {
@@ -130,7 +133,7 @@ func (e *engine) create(key slotKey, counts map[string]int32) error {
 		spec = &task.Spec{Subtopology: sub.Name, Owner: e.owner, Changelog: sub.Changelog, KeyGroups: e.cfg.KeyGroups}
 		e.specs[sub] = spec
 	}
-	t := e.prog.NewTask(sub, spec, key.partition, e.session, e.cfg.Guarantee, e.store.View(key.partition), e.bad.note)
+	t := e.prog.NewTask(sub, spec, key.partition, e.session, e.cfg.Guarantee, &countedView{View: e.store.View(key.partition)}, e.bad.note)
 	ctx, stop := context.WithCancel(e.run)
 	s := &slot{key: key, task: t, stop: stop, done: make(chan struct{})}
 	e.slots[key] = s
@@ -150,7 +153,7 @@ func (e *engine) create(key slotKey, counts map[string]int32) error {
 // restore runs beside the coordinator.
 func (e *engine) restore(ctx context.Context, s *slot) {
 	begin := time.Now()
-	r, err := checkpoint.Restore(ctx, e.session, e.store, s.task, e.cfg.Guarantee, time.UnixMilli(e.now()), e.prog.Inputs(s.task, e.counts()))
+	r, err := checkpoint.Restore(ctx, watched{e.session, &s.progress, e.log, s.task.ID()}, e.store, s.task, e.cfg.Guarantee, time.UnixMilli(e.now()), e.prog.Inputs(s.task, e.counts()))
 	var caughtUp []source.Partition
 	fresh := map[source.Partition]bool{}
 	if err == nil {

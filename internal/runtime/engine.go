@@ -27,6 +27,7 @@ type engine struct {
 	log     *slog.Logger
 	now     func() int64 // the wall clock, ms since the epoch
 	bad     *badLog
+	notes   *sampler
 
 	out       *outputs
 	exchange  *exchange
@@ -37,6 +38,7 @@ type engine struct {
 	urgent    chan struct{}
 	events    chan func()
 	failed    chan error
+	ended     chan struct{} // closed when every source has been read to its end
 	// background are the goroutines of the session; gone is closed when the coordinator has ended.
 	background sync.WaitGroup
 	gone       chan struct{}
@@ -67,6 +69,8 @@ type slot struct {
 	worker *worker // nil while it restores
 	stop   context.CancelFunc
 	done   chan struct{} // the restore has ended
+
+	progress progress // of the restore
 }
 
 // port is a task's port with what Deliver must know.
@@ -82,6 +86,7 @@ func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-
 	run, cancel := context.WithCancel(context.Background())
 	e.run, e.gone = run, make(chan struct{})
 	e.urgent, e.events, e.failed = make(chan struct{}, 1), make(chan func(), 64), make(chan error, 1)
+	e.ended = make(chan struct{})
 	e.ports, e.assigned, e.slots, e.specs = map[source.Partition]*port{}, map[source.Partition]bool{}, map[slotKey]*slot{}, map[*Subtopology]*task.Spec{}
 	e.out = &outputs{session: e.session, limit: int(e.cfg.cacheBytes() / 4), open: e.epoch, hold: e.cfg.Guarantee == connect.AtMostOnce, held: map[uint64][][]sink.Record{}}
 	e.exchange = newExchange(e)
@@ -98,6 +103,9 @@ func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-
 			e.fail(err)
 		}
 	})
+	if ends, ok := e.session.(connect.Ender); ok && e.prog.bounded() {
+		e.background.Go(func() { e.awaitEnd(run, ends) })
+	}
 	ready()
 	err := e.coordinate(ctx, run, leave, fault)
 	close(e.gone)
@@ -143,18 +151,26 @@ func (e *engine) coordinate(ctx, run context.Context, leave <-chan chan error, f
 				}
 			}
 		case reply := <-leave:
-			err := e.settle(run, everything)
-			if err == nil {
-				leaving, done := context.WithTimeout(context.Background(), 2*time.Second)
-				err = e.session.Leave(leaving)
-				done()
-			}
+			err := e.leave(run)
 			reply <- err
 			return err
+		case <-e.ended:
+			e.log.Info("every source has been read to its end")
+			return e.leave(run)
 		case <-ctx.Done():
 			return e.settle(run, everything)
 		}
 	}
+}
+
+// leave commits and gives up the instance's place in the group.
+func (e *engine) leave(run context.Context) error {
+	if err := e.settle(run, everything); err != nil {
+		return err
+	}
+	leaving, done := context.WithTimeout(context.Background(), 2*time.Second)
+	defer done()
+	return e.session.Leave(leaving)
 }
 
 // fail ends the session with its first error.
@@ -227,6 +243,7 @@ func (e *engine) cut(run context.Context, leaves func(*task.Task) bool) error {
 		ahead, l.limits = e.ahead()
 	}
 	if !e.out.written() && len(ahead) == 0 && e.committer.Idle(deltas) {
+		e.notes.rest()
 		return e.out.next(run, e.epoch)
 	}
 	flight := make(chan error, 1)
@@ -256,6 +273,7 @@ func (e *engine) landed(run context.Context, err error) error {
 		return err
 	}
 	e.epochs.Add(1)
+	e.notes.epoch(e.committer.Durations())
 	e.purge(run)
 	for p, at := range l.limits {
 		if w := p.worker.Load(); w != nil {

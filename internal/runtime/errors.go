@@ -3,6 +3,7 @@ package runtime
 import (
 	"errors"
 
+	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/internal/store"
 )
 
@@ -10,6 +11,8 @@ import (
 var (
 	ErrGrown         = errors.New("partitions were added to a keyed topic")
 	ErrRunning       = errors.New("application is running already")
+	ErrDeleted       = connect.ErrDeleted
+	ErrRecreated     = connect.ErrRecreated
 	ErrInUse         = store.ErrInUse
 	ErrNewer         = store.ErrNewer
 	ErrOtherTopology = store.ErrOtherTopology

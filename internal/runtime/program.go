@@ -23,6 +23,7 @@ import (
 	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/internal/store"
 	"github.com/millstream-go/millstream/internal/task"
+	"github.com/millstream-go/millstream/metrics"
 )
 
 // Program is a topology, compiled as far as it can be without knowing partitions.
@@ -84,6 +85,8 @@ type Config struct {
 	KeyGroups      int
 	Memory         int64
 	Logger         *slog.Logger
+	Metrics        []metrics.Receiver
+	MetricsEvery   time.Duration
 }
 
 // What the memory budget is divided into. The client's own buffers take as much again as what is queued, and the

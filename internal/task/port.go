@@ -93,6 +93,9 @@ func (p *Port) Next() (next source.Position, ok bool) { return p.next, p.known }
 // Lag is the number of records between what was processed and the end of the partition when last asked.
 func (p *Port) Lag() int64 { return max(0, p.end.Offset()-p.next.Offset()) }
 
+// Seen is the largest event time that was processed, or eventtime.None.
+func (p *Port) Seen() int64 { return p.seen }
+
 // Read is the number of records that were read.
 func (p *Port) Read() uint64 { return p.read }
 
@@ -161,7 +164,7 @@ func (p *Port) finish() {
 
 // mayIdle says that silence would make the port idle: nothing is queued, and nothing was left to read when last asked.
 func (p *Port) mayIdle() bool {
-	return p.Spec.IdleAfter > 0 && !p.Input.Idle && !p.Spec.Repartition && p.caughtUp && p.empty()
+	return p.Spec.IdleAfter > 0 && !p.Input.Idle && !p.Spec.Repartition && p.caughtUp && p.Empty()
 }
 
 // close releases what is queued. Release is called without the lock, since it may ask the port.
@@ -181,8 +184,8 @@ func (p *Port) close() {
 	}
 }
 
-// empty says that nothing is queued.
-func (p *Port) empty() bool {
+// Empty says that nothing is queued.
+func (p *Port) Empty() bool {
 	if p.at < len(p.cur.Records) {
 		return false
 	}

@@ -27,7 +27,7 @@ var _ connect.Session = (*session)(nil)
 func (b *broker) session(app connect.App) *session {
 	s := &session{b: b, app: app, latest: map[string]bool{}, changelog: map[string]bool{}, started: map[source.Partition]int{}}
 	for _, src := range app.Sources {
-		s.latest[src.Name] = src.Start == source.Latest
+		s.latest[src.Name] = src.Range.Start == source.Latest
 	}
 	for _, in := range app.Internal {
 		s.changelog[in.Name] = in.Purpose == connect.Changelog

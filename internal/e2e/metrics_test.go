@@ -1,0 +1,140 @@
+package e2e_test
+
+import (
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/millstream-go/millstream/connect/kafka/kafkatest"
+	"github.com/millstream-go/millstream/metrics"
+	"github.com/millstream-go/millstream/stream"
+)
+
+// watcher keeps the newest sample, as values by name and labels.
+type watcher struct {
+	mu   sync.Mutex
+	now  map[string]float64
+	all  map[string]bool
+	last metrics.Sample
+	fell string // a counter that fell
+}
+
+func (w *watcher) Receive(s metrics.Sample) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := map[string]float64{}
+	for _, p := range s.Points {
+		key := p.Metric.Name + "{" + strings.Join(p.Values, ",") + "}"
+		now[key] = p.Value
+		w.all[p.Metric.Name] = true
+		if p.Metric.Kind == metrics.Counter && p.Value < w.now[key] {
+			w.fell = key
+		}
+		if len(p.Values) != len(p.Metric.Labels) {
+			w.fell = "labels of " + key
+		}
+	}
+	w.now, w.last = now, s
+}
+
+func (w *watcher) get(key string) (float64, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	v, ok := w.now[key]
+	return v, ok
+}
+
+func (w *watcher) until(t *testing.T, key string, cond func(float64) bool) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		v, ok := w.get(key)
+		return ok && cond(v)
+	}, patience, 5*time.Millisecond, key)
+}
+
+func is(want float64) func(float64) bool { return func(v float64) bool { return v == want } }
+
+// An application tells how it stands, in every metric, and of its end.
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	b, s := start(t, totalsTopics()), newShop(3)
+	b.write(t, s.orders(t, 50)...)
+	b.write(t, kafkatest.Record{Topic: "orders", Partition: 0, Value: []byte("no JSON")})
+	w := &watcher{all: map[string]bool{}}
+	dir := t.TempDir()
+	watched := func(c *stream.Config) {
+		c.Metrics, c.MetricsInterval, c.InstanceID = []metrics.Receiver{w}, 10*time.Millisecond, "one"
+	}
+	in := run(t, totals(b), b.config(dir, watched))
+	b.read(t, "updates", s.updates())
+	orders := b.name("orders") + ","
+	w.until(t, "millstream_records_total{"+orders+"0}", is(51))
+	w.until(t, "millstream_record_lag{"+orders+"1}", is(0))
+	w.until(t, "millstream_time_lag_seconds{"+orders+"1}", is(0))
+	w.until(t, "millstream_queued_bytes{"+orders+"2}", is(0))
+	w.until(t, "millstream_watermark_seconds{"+orders+"0}", func(v float64) bool { return v > 0 && v < float64(s.at[0])/1000 })
+	w.until(t, "millstream_tasks{running}", is(6))
+	w.until(t, "millstream_tasks{restoring}", is(0))
+	w.until(t, "millstream_epochs_total{}", func(v float64) bool { return v > 0 })
+	w.until(t, "millstream_epoch_seconds_total{commit}", func(v float64) bool { return v > 0 })
+	w.until(t, "millstream_state_disk_bytes{}", func(v float64) bool { return v > 0 })
+	w.until(t, "millstream_sessions_total{}", is(1))
+	w.mu.Lock()
+	assert.Equal(t, "one", w.last.Instance)
+	assert.Equal(t, b.name("app"), w.last.App)
+	skipped := 0.0
+	for key, v := range w.now {
+		if strings.HasPrefix(key, metrics.Skipped.Name) {
+			skipped += v
+		}
+	}
+	assert.EqualValues(t, 1, skipped, "the record that is no JSON")
+	w.mu.Unlock()
+	in.stop(t)
+	w.mu.Lock()
+	assert.Empty(t, w.last.Points, "the last sample of a run")
+	assert.Empty(t, w.fell)
+	for _, m := range metrics.All() {
+		switch m {
+		case metrics.GapRecords, metrics.RestoreLeft: // only while it happens
+		default:
+			assert.True(t, w.all[m.Name], "%s was never reported", m.Name)
+		}
+	}
+	w.mu.Unlock()
+}
+
+// Somebody is told that a partition lags, and that it does not any more.
+func TestLagIsTold(t *testing.T) {
+	t.Parallel()
+	b, s := start(t, totalsTopics()), newShop(4)
+	told := make(chan metrics.Lag, 100)
+	in := run(t, totals(b), b.config(t.TempDir(), func(c *stream.Config) {
+		c.Metrics, c.MetricsInterval = []metrics.Receiver{metrics.OnLag(metrics.LagLimit{Time: time.Hour}, func(l metrics.Lag) { told <- l })}, time.Millisecond
+	}))
+	var first metrics.Lag
+	for deadline := time.After(patience); first.Topic == ""; {
+		b.write(t, s.orders(t, 2000)...) // of 1970, so that whatever waits is old; more than one step reads
+		select {
+		case first = <-told:
+		case <-deadline:
+			t.Fatal("nobody was told of the lag")
+		default:
+		}
+	}
+	require.True(t, first.Over)
+	require.Greater(t, first.Time, time.Hour)
+	for back := false; !back; {
+		select {
+		case l := <-told:
+			back = !l.Over && l.Topic == first.Topic && l.Partition == first.Partition
+		case <-time.After(patience):
+			t.Fatal("nobody was told that the lag is over")
+		}
+	}
+	in.stop(t)
+}
