@@ -65,9 +65,8 @@ type windows struct {
 	store         string
 	// inclusive: the case writes the last instant of a window as its end.
 	inclusive bool
-	final     bool // it emits its windows when they close
-	// input makes the stream that was aggregated, for operators that need it.
-	gap int64 // of a session
+	final     bool  // it emits its windows when they close
+	after     int64 // ms from its end, as the case writes it, until it takes nothing more
 }
 
 // build is a topology under construction.

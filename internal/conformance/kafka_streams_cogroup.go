@@ -58,7 +58,7 @@ func kafkaCogroup(b *build, n Node) error {
 		b.table[n.ID] = g.Fold(f.Store, values)
 		return nil
 	}
-	out := windows{store: f.Store, inclusive: inclusive}
+	out := windows{store: f.Store, inclusive: inclusive, after: after(w)}
 	var of stream.Aggregated[Key, stream.Contribution[Value], Value]
 	if merge != nil {
 		of = g.Window(w).FoldMerge(f.Store, func(a *Value, b Value) { *a = merge(*a, b) }, values)

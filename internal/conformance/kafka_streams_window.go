@@ -46,6 +46,21 @@ func kafkaWindow(raw json.RawMessage, retention int64) (w window.Window, inclusi
 	return nil, false, unknown("window", s.Type)
 }
 
+// after is for how long a window takes records after its end, as a case writes that.
+func after(w window.Window) int64 {
+	switch w := w.(type) {
+	case window.Tumbling:
+		return w.Grace.Milliseconds()
+	case window.Hopping:
+		return w.Grace.Milliseconds()
+	case window.Sliding:
+		return w.Grace.Milliseconds()
+	case window.Session:
+		return (w.Gap + w.Grace).Milliseconds()
+	}
+	return 0
+}
+
 func kafkaAggregate(b *build, n Node) error {
 	var f struct {
 		Input, Group, Fn, Store string
@@ -84,7 +99,7 @@ func kafkaAggregate(b *build, n Node) error {
 		}
 		return nil
 	}
-	out := windows{store: f.Store, inclusive: inclusive}
+	out := windows{store: f.Store, inclusive: inclusive, after: after(w)}
 	if f.Emit != nil {
 		switch *f.Emit {
 		case "on_update":
@@ -131,6 +146,10 @@ func kafkaToStream(b *build, n Node) error {
 		} else {
 			b.stream[n.ID] = keyed(w.update(w.result))
 		}
+		return nil
+	}
+	if s, ok := b.stream[f.Input]; ok { // windows that wait until they take nothing more
+		b.stream[n.ID] = s
 		return nil
 	}
 	t, err := b.rows(f.Input)

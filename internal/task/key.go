@@ -8,10 +8,13 @@ import (
 // Kinds of entries. The kind is the first byte of a key in changelog and store, and stands for the format of the whole
 // entry: a new format gets a new kind.
 const (
-	KindValue  byte = 0x01 // kind, store, key group, key            -> state
-	KindWindow byte = 0x02 // kind, store, key group, start, key     -> state
-	KindTimer  byte = 0x03 // kind, store, key group, clock, time, key -> one byte
-	KindSpans  byte = 0x04 // kind, store, key group, key            -> the windows of a key, see operator.spansCodec
+	KindValue   byte = 0x01 // kind, store, key group, key            -> state
+	KindWindow  byte = 0x02 // kind, store, key group, start, key     -> state
+	KindTimer   byte = 0x03 // kind, store, key group, clock, time, key -> one byte
+	KindSpans   byte = 0x04 // kind, store, key group, key            -> the windows of a key, see operator.spansCodec
+	KindWaiting byte = 0x08 // kind, store, key group, key -> a change that is held back: see operator.waitingCodec
+	// Rows of a table by the key that they name in another one; the length is a uvarint, of that key.
+	KindSubscription byte = 0x09 // kind, store, key group, length, foreign key, key -> see operator.subscription
 	// Records that wait by time: for their match, or for their time. The length is a uvarint, of the key; records of one
 	// key and time are numbered. The value is a byte (1: it has found a match) and the record's value.
 	KindRecords  byte = 0x05 // kind, store, key group, side, bucket, length, key, time, number -> flag, value
