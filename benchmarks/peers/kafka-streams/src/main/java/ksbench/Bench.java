@@ -109,7 +109,7 @@ public final class Bench {
         Materialized<String, Agg, WindowStore<Bytes, byte[]>> m =
             Materialized.<String, Agg, WindowStore<Bytes, byte[]>>as("counts").withKeySerde(K).withValueSerde(A);
         if (opt("cache", "on").equals("off")) m = m.withCachingDisabled();
-        written(g.windowedBy(TimeWindows.ofSizeAndGrace(Duration.ofSeconds(10), Duration.ofSeconds(5)))
+        written(g.windowedBy(TimeWindows.ofSizeAndGrace(Duration.ofSeconds(10), Duration.ofSeconds(num("grace", 5))))
             .aggregate(() -> new Agg(0, 0), (k, v, a) -> new Agg(a.count + 1, Math.max(a.stamp, stamp(v))), m)
             .toStream()).to(out, Produced.with(WindowedSerdes.timeWindowedSerdeFrom(String.class, 10_000), A));
     }
@@ -159,7 +159,7 @@ public final class Bench {
         String bpid = opt("brokerpid", "0");
         long begin = System.currentTimeMillis();
         ks.start();
-        long tFirst = 0, t30 = 0, t95 = 0, c30 = 0, c95 = 0; double cpu30 = 0, cpu95 = 0, bcpu30 = 0, bcpu95 = 0, cpuRun = 0;
+        long tFirst = 0, t30 = 0, t95 = 0, c30 = 0, c95 = 0; double cpuFirst = 0, cpu30 = 0, cpu95 = 0, bcpu30 = 0, bcpu95 = 0, cpuRun = 0;
         double bcpu0 = cpu(bpid);
         long until = seconds > 0 ? begin + seconds * 1000 : Long.MAX_VALUE;
         while (true) {
@@ -170,7 +170,7 @@ public final class Bench {
                 if (opt("until", "").equals("running") && c >= 0) { System.out.printf("RUNNING after start()=%dms process=%dms restored=%d restore=%dms rss=%dMiB cpu=%.2fs%n",
                     running.get() - begin, running.get() - T0, restored.get(), restoreEnd.get() - restoreStart.get(), mem("VmRSS"), cpuRun); break; }
             }
-            if (c > 0 && tFirst == 0) tFirst = now;
+            if (c > 0 && tFirst == 0) { tFirst = now; cpuFirst = cpu("self"); }
             if (c >= expect * 0.3 && t30 == 0) { t30 = now; c30 = c; cpu30 = cpu("self"); bcpu30 = cpu(bpid); }
             if (c >= expect * 0.95 && t95 == 0) { t95 = now; c95 = c; cpu95 = cpu("self"); bcpu95 = cpu(bpid); }
             if ((seconds == 0 && c >= expect) || now >= until) break;
@@ -195,8 +195,9 @@ public final class Bench {
             mem("VmHWM"), rssRun, restored.get(), restoreEnd.get() - restoreStart.get(), Files.readString(Path.of("/proc/loadavg")).split(" ")[0]);
         if (opt("json", "no").equals("yes"))
             System.out.printf(Locale.ROOT, "{\"engine\":\"kafka-streams\",\"records\":%d,\"outputs\":%d,\"records_per_s\":%.0f,\"cpu_us_per_record\":%.3f,"
-                    + "\"cpu_us_per_record_steady\":%.3f,\"peak_rss_mib\":%d}%n", n, OUT.sum(), n / ((end - running.get()) / 1e3), cpuAll * 1e6 / n,
-                (cpu95 - cpu30) * 1e6 / (c95 - c30), mem("VmHWM"));
+                    + "\"cpu_us_per_record_steady\":%.3f,\"peak_rss_mib\":%d,\"first_ms\":%d,\"first_cpu_s\":%.2f,\"restored\":%d}%n",
+                n, OUT.sum(), n / ((end - running.get()) / 1e3), cpuAll * 1e6 / n,
+                c95 > c30 ? (cpu95 - cpu30) * 1e6 / (c95 - c30) : 0, mem("VmHWM"), tFirst - T0, cpuFirst, restored.get());
         if (!opt("keep", "no").equals("yes")) {
             ks.cleanUp();
             List<String> mine = admin.listTopics().names().get().stream().filter(t -> t.startsWith(app + "-")).toList();
