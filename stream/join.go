@@ -81,14 +81,24 @@ func join[K comparable, L, R, O any](left Keyed[K, L], right Keyed[K, R], kind p
 	if f.right != nil {
 		n.n.Delay = max(n.n.Delay, before+grace)
 	}
-	op := func(b *compiler) *operator.StreamJoin[K, L, R] {
-		return once(b, n.n, func() *operator.StreamJoin[K, L, R] {
+	l.wantsNulls(f.left != nil)
+	r.wantsNulls(f.right != nil)
+	type joiner interface {
+		Left(*task.Ctx, K, L)
+		Right(*task.Ctx, K, R)
+	}
+	op := func(b *compiler) joiner {
+		return once(b, n.n, func() joiner {
 			next := n.compile(b)
-			return operator.NewStreamJoin(b.task, b.clock(n.n), operator.StreamJoinSpec[K, L, R]{Op: b.op(n.n), Store: name,
+			spec := operator.StreamJoinSpec[K, L, R]{Op: b.op(n.n), Store: name,
 				Keys: l.keys, Lefts: lefts, Rights: rights, Before: before, After: after, Grace: grace,
 				Pair:     func(c *task.Ctx, k K, l L, r R) { next(c, k, f.pair(l, r)) },
 				OnlyLeft: only[K](f.left, next), OnlyRight: only[K](f.right, next),
-				LateLeft: lateFan(b, out.late.left), LateRight: lateFan(b, out.late.right)})
+				LateLeft: lateFan(b, out.late.left), LateRight: lateFan(b, out.late.right)}
+			if b.semantics.kafka {
+				return operator.NewStreamTimeJoin(b.task, b.streamTime(), spec)
+			}
+			return operator.NewStreamJoin(b.task, b.clock(n.n), spec)
 		})
 	}
 	l.sub(func(b *compiler) task.KeyedFn[K, L] { return op(b).Left })
