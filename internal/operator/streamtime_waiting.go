@@ -109,7 +109,7 @@ func (s *waiting[K, V]) take(n int) {
 }
 
 func (s *waiting[K, V]) appendKey(b []byte, r *waitingRecord[K, V]) []byte {
-	b = append(task.AppendPrefix(b, task.KindKept, s.id, task.Group([]byte(r.bytes), s.task.Spec.KeyGroups)), s.side)
+	b = append(task.AppendPrefix(b, task.KindWaiting, s.id, task.Group([]byte(r.bytes), s.task.Spec.KeyGroups)), s.side)
 	return append(task.AppendTime(b, r.time), r.bytes...)
 }
 
@@ -144,7 +144,7 @@ func (s *waiting[K, V]) cut(d *task.Delta) error {
 
 func (s *waiting[K, V]) restore() error {
 	for g := range s.task.Spec.KeyGroups {
-		lo := append(task.AppendPrefix(nil, task.KindKept, s.id, uint16(g)), s.side)
+		lo := append(task.AppendPrefix(nil, task.KindWaiting, s.id, uint16(g)), s.side)
 		err := s.task.View.Scan(lo, after(slices.Clone(lo)), func(key, value []byte) error {
 			damaged := &task.StateError{Store: s.name, Doing: "read a record that waits", Err: errDamaged}
 			at := task.PrefixLen + 1
