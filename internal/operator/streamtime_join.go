@@ -19,8 +19,8 @@ type StreamTimeJoin[K comparable, L, R any] struct {
 	time      *streamTime
 	left      *shelf[K, L]
 	right     *shelf[K, R]
-	keptLeft  *waiting[K, L]
-	keptRight *waiting[K, R]
+	keptLeft  *unmatched[K, L]
+	keptRight *unmatched[K, R]
 	retention int64
 	nullKey   func(K) bool
 	nullLeft  func(L) bool
@@ -53,7 +53,7 @@ func NewStreamTimeJoin[K comparable, L, R any](t *task.Task, st StreamTime, s St
 	o := &StreamTimeJoin[K, L, R]{StreamJoinSpec: s, task: t, time: newStreamTime(t, s.Store, st), retention: retention,
 		left:     newShelf(t, s.Store, leftSide, s.Keys, s.Lefts, width, retention, false),
 		right:    newShelf(t, s.Store, rightSide, s.Keys, s.Rights, width, retention, false),
-		keptLeft: newWaiting(t, s.Store, keptLeftSide, s.Keys, s.Lefts), keptRight: newWaiting(t, s.Store, keptRightSide, s.Keys, s.Rights),
+		keptLeft: newUnmatched(t, s.Store, keptLeftSide, s.Keys, s.Lefts), keptRight: newUnmatched(t, s.Store, keptRightSide, s.Keys, s.Rights),
 		nullKey: nullTest[K](), nullLeft: nullTest[L](), nullRight: nullTest[R]()}
 	t.AddStateful(o)
 	return o

@@ -17,13 +17,13 @@ const (
 	KindSubscription byte = 0x09 // kind, store, key group, length, foreign key, key -> see operator.subscription
 	// Records that wait by time: for their match, or for their time. The length is a uvarint, of the key; records of one
 	// key and time are numbered. The value is a byte (1: it has found a match) and the record's value.
-	KindRecords  byte = 0x05 // kind, store, key group, side, bucket, length, key, time, number -> flag, value
-	KindVersions byte = 0x06 // kind, store, key group, key -> state: the versions of a row, see operator.historyCodec
-	KindGroup    byte = 0x07 // kind, store, key group, key -> state: see operator.groupCodec
-	KindNumbers  byte = 0x0a // kind, store, key group 0 -> varints: what an operator by stream time keeps for all keys
-	KindWaiting  byte = 0x0b // kind, store, key group, side, time, key -> values, each with its length as a uvarint
-	KindMarker   byte = 0x10 // kind, subtopology                      -> epoch marker
-	KindLocal    byte = 0x11 // kind, subtopology; in the store only   -> position in the changelog
+	KindRecords   byte = 0x05 // kind, store, key group, side, bucket, length, key, time, number -> flag, value
+	KindVersions  byte = 0x06 // kind, store, key group, key -> state: the versions of a row, see operator.historyCodec
+	KindGroup     byte = 0x07 // kind, store, key group, key -> state: see operator.groupCodec
+	KindNumbers   byte = 0x0a // kind, store, key group 0 -> varints: what an operator by stream time keeps for all keys
+	KindUnmatched byte = 0x0b // kind, store, key group, side, time, key -> values, each with its length as a uvarint
+	KindMarker    byte = 0x10 // kind, subtopology                      -> epoch marker
+	KindLocal     byte = 0x11 // kind, subtopology; in the store only   -> position in the changelog
 )
 
 // ID is the number of a store or a subtopology in keys: a hash of its name. Build refuses names that collide.

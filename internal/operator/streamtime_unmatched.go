@@ -12,23 +12,23 @@ import (
 	"github.com/millstream-go/millstream/stream/codec"
 )
 
-// waiting are records that are held back, in the order of (time, key, arrival). They are in memory, all of them, and in
+// unmatched are records that are held back, in the order of (time, key, arrival). They are in memory, all of them, and in
 // changelog and store as an entry for each time and key.
-type waiting[K comparable, V any] struct {
+type unmatched[K comparable, V any] struct {
 	task    *task.Task
 	name    string
 	id      uint32
 	side    byte
 	keys    codec.Codec[K]
 	vals    codec.Codec[V]
-	list    []waitingRecord[K, V]
+	list    []unmatchedRecord[K, V]
 	deleted [][]byte
 	changed int
 	records int
 	buf     []byte
 }
 
-type waitingRecord[K comparable, V any] struct {
+type unmatchedRecord[K comparable, V any] struct {
 	time    int64
 	bytes   string // the key's
 	key     K
@@ -37,11 +37,11 @@ type waitingRecord[K comparable, V any] struct {
 	logged  bool
 }
 
-func newWaiting[K comparable, V any](t *task.Task, name string, side byte, keys codec.Codec[K], vals codec.Codec[V]) *waiting[K, V] {
-	return &waiting[K, V]{task: t, name: name, id: task.ID(name), side: side, keys: keys, vals: vals}
+func newUnmatched[K comparable, V any](t *task.Task, name string, side byte, keys codec.Codec[K], vals codec.Codec[V]) *unmatched[K, V] {
+	return &unmatched[K, V]{task: t, name: name, id: task.ID(name), side: side, keys: keys, vals: vals}
 }
 
-func (s *waiting[K, V]) bytes(k K) (string, error) {
+func (s *unmatched[K, V]) bytes(k K) (string, error) {
 	b, err := s.keys.Append(s.buf[:0], k)
 	s.buf = b
 	if err != nil {
@@ -50,21 +50,21 @@ func (s *waiting[K, V]) bytes(k K) (string, error) {
 	return string(b), nil
 }
 
-func (s *waiting[K, V]) find(t int64, key string) (int, bool) {
-	return slices.BinarySearchFunc(s.list, waitingRecord[K, V]{time: t, bytes: key}, func(a, b waitingRecord[K, V]) int {
+func (s *unmatched[K, V]) find(t int64, key string) (int, bool) {
+	return slices.BinarySearchFunc(s.list, unmatchedRecord[K, V]{time: t, bytes: key}, func(a, b unmatchedRecord[K, V]) int {
 		return cmp.Or(cmp.Compare(a.time, b.time), strings.Compare(a.bytes, b.bytes))
 	})
 }
 
 // put keeps a record.
-func (s *waiting[K, V]) put(t int64, k K, v V) error {
+func (s *unmatched[K, V]) put(t int64, k K, v V) error {
 	key, err := s.bytes(k)
 	if err != nil {
 		return err
 	}
 	i, found := s.find(t, key)
 	if !found {
-		s.list = slices.Insert(s.list, i, waitingRecord[K, V]{time: t, bytes: key, key: k})
+		s.list = slices.Insert(s.list, i, unmatchedRecord[K, V]{time: t, bytes: key, key: k})
 	}
 	r := &s.list[i]
 	r.vals = append(r.vals, v)
@@ -77,7 +77,7 @@ func (s *waiting[K, V]) put(t int64, k K, v V) error {
 }
 
 // remove forgets what is kept of a key and time.
-func (s *waiting[K, V]) remove(t int64, k K) error {
+func (s *unmatched[K, V]) remove(t int64, k K) error {
 	key, err := s.bytes(k)
 	if err != nil {
 		return err
@@ -90,7 +90,7 @@ func (s *waiting[K, V]) remove(t int64, k K) error {
 }
 
 // drop notes that a record is about to leave the list.
-func (s *waiting[K, V]) drop(r *waitingRecord[K, V]) {
+func (s *unmatched[K, V]) drop(r *unmatchedRecord[K, V]) {
 	if r.changed {
 		s.changed--
 	}
@@ -101,19 +101,19 @@ func (s *waiting[K, V]) drop(r *waitingRecord[K, V]) {
 }
 
 // take forgets the first n.
-func (s *waiting[K, V]) take(n int) {
+func (s *unmatched[K, V]) take(n int) {
 	for i := range n {
 		s.drop(&s.list[i])
 	}
 	s.list = slices.Delete(s.list, 0, n)
 }
 
-func (s *waiting[K, V]) appendKey(b []byte, r *waitingRecord[K, V]) []byte {
-	b = append(task.AppendPrefix(b, task.KindWaiting, s.id, task.Group([]byte(r.bytes), s.task.Spec.KeyGroups)), s.side)
+func (s *unmatched[K, V]) appendKey(b []byte, r *unmatchedRecord[K, V]) []byte {
+	b = append(task.AppendPrefix(b, task.KindUnmatched, s.id, task.Group([]byte(r.bytes), s.task.Spec.KeyGroups)), s.side)
 	return append(task.AppendTime(b, r.time), r.bytes...)
 }
 
-func (s *waiting[K, V]) cut(d *task.Delta) error {
+func (s *unmatched[K, V]) cut(d *task.Delta) error {
 	put := map[string]bool{}
 	for i := range s.list {
 		r := &s.list[i]
@@ -142,16 +142,16 @@ func (s *waiting[K, V]) cut(d *task.Delta) error {
 	return nil
 }
 
-func (s *waiting[K, V]) restore() error {
+func (s *unmatched[K, V]) restore() error {
 	for g := range s.task.Spec.KeyGroups {
-		lo := append(task.AppendPrefix(nil, task.KindWaiting, s.id, uint16(g)), s.side)
+		lo := append(task.AppendPrefix(nil, task.KindUnmatched, s.id, uint16(g)), s.side)
 		err := s.task.View.Scan(lo, after(slices.Clone(lo)), func(key, value []byte) error {
 			damaged := &task.StateError{Store: s.name, Doing: "read a record that waits", Err: errDamaged}
 			at := task.PrefixLen + 1
 			if len(key) < at+8 {
 				return damaged
 			}
-			r := waitingRecord[K, V]{time: task.Time(key[at:]), bytes: string(key[at+8:]), logged: true}
+			r := unmatchedRecord[K, V]{time: task.Time(key[at:]), bytes: string(key[at+8:]), logged: true}
 			var err error
 			if r.key, err = s.keys.Decode([]byte(r.bytes)); err != nil {
 				return &task.StateError{Store: s.name, Doing: "decode key", Err: err}
@@ -175,16 +175,16 @@ func (s *waiting[K, V]) restore() error {
 			return fmt.Errorf("store %s: %w", s.name, err)
 		}
 	}
-	slices.SortFunc(s.list, func(a, b waitingRecord[K, V]) int {
+	slices.SortFunc(s.list, func(a, b unmatchedRecord[K, V]) int {
 		return cmp.Or(cmp.Compare(a.time, b.time), strings.Compare(a.bytes, b.bytes))
 	})
 	return nil
 }
 
-func (s *waiting[K, V]) held() int { return s.records * 160 }
+func (s *unmatched[K, V]) held() int { return s.records * 160 }
 
 // oldest is the time of the first, or math.MaxInt64.
-func (s *waiting[K, V]) oldest() int64 {
+func (s *unmatched[K, V]) oldest() int64 {
 	if len(s.list) == 0 {
 		return math.MaxInt64
 	}
