@@ -24,7 +24,7 @@ func (s *session) patiently(ctx context.Context, what string, do func(context.Co
 		if err == nil || !passes(err) || ctx.Err() != nil {
 			return err
 		}
-		s.log.Warn("a broker is away, trying again", "step", what, "error", err)
+		s.log.Warn("the cluster is changing, trying again", "step", what, "error", err)
 		select {
 		case <-ctx.Done():
 			return err

@@ -237,8 +237,18 @@ func (s *session) verifyTopics(ctx context.Context) error {
 	if len(names) == 0 {
 		return nil
 	}
-	configs, err := s.adm.DescribeTopicConfigs(ctx, names...)
-	if err != nil {
+	var configs kadm.ResourceConfigs
+	if err := s.patiently(ctx, "read the topics' settings", func(ctx context.Context) (err error) {
+		if configs, err = s.adm.DescribeTopicConfigs(ctx, names...); err != nil {
+			return err
+		}
+		for _, c := range configs {
+			if errors.Is(c.Err, kerr.UnknownTopicOrPartition) { // the broker has not heard yet of what was made just now
+				return fmt.Errorf("topic %q: %w", c.Name, c.Err)
+			}
+		}
+		return nil
+	}); err != nil {
 		return fmt.Errorf("kafka: read the topics' settings: %w", err)
 	}
 	var wrong []string
