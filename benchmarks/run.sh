@@ -2,20 +2,22 @@
 # run.sh - Millstream and its peers on the same topics of a real Kafka, in turn, with verified outputs.
 #
 #   run.sh --prepare              download and build everything, measure nothing
-#   run.sh --quick                1,000,000 records, against the loops by hand
-#   run.sh                        2,000,000 records, against Kafka Streams too
+#   run.sh --quick                W1 and W2 on 1,000,000 records against the loops by hand; at most 8 minutes
+#   run.sh                        all of it, on 2,000,000 records, against Kafka Streams and Flink too; about an hour
 #
-#   --only W1,W2                  these workloads (W1 W2 W3; W4 and W5 where the engine has them)
-#   --rounds N                    rounds, 3
-#   --peers by-hand,kafka-streams engines beside Millstream
-#   --guarantee exactly-once|at-least-once
-#   --records N                   records of the main topic
+#   --only W1,W2                  of W1 W2 W3 W4 W5 (catch-up), latency (paced), recovery, burst
+#   --rounds N                    rounds, 3 (1 of latency and burst, unless --rounds is given)
+#   --peers by-hand,kafka-streams,flink   engines beside Millstream, each where it has the workload
+#   --guarantee exactly-once|at-least-once   of the catch-up workloads
+#   --records N                   records of the main topic; half as many keys in recovery
+#   --seconds N                   length of a paced run, of which the first quarter is not counted; 40, with --quick 12
 #   --workers N                   Millstream's workers; default: its own
 #   --verify-all                  check outputs in every round, not only in the first
 #   --keep DIR                    leave the run's files (logs, runs.jsonl) in DIR
+#   --out DIR                     where the results go; default: this folder
 #
-# Results: benchmarks/results.json and benchmarks/results.md, and the table on stdout. Status 1 if an output is wrong or
-# unchecked, or an engine failed or is missing.
+# Results: results.json, results.md and plots/*.svg in the --out folder, and the table on stdout. Status 1 if an output is
+# wrong or unchecked, or an engine failed or is missing.
 # Environment: MILLSTREAM_BIN (a built benchmarks/kafka, instead of building it), BENCH_CACHE (built programs),
 # BENCH_TIMEOUT (seconds for one run, 300), and that of scripts/kafka.sh.
 set -euo pipefail
@@ -27,7 +29,7 @@ bin=$cache/bin
 kafka=$root/scripts/kafka.sh
 run_timeout=${BENCH_TIMEOUT:-300}
 
-quick=no only=W1,W2,W3 rounds=3 peers='' guarantee=exactly-once records='' workers='' verify_all=no keep='' prepare_only=no
+quick=no only='' rounds='' peers='' guarantee=exactly-once records='' seconds='' workers='' verify_all=no keep='' out_dir=$here prepare_only=no
 say() { printf '%s\n' "$*" >&2; }
 die() { say "run.sh: $*"; exit 1; }
 usage() { sed -n '2,/^set -euo/p' "$0" | sed '$d; s/^# \{0,1\}//'; }
@@ -40,43 +42,49 @@ while [[ $# -gt 0 ]]; do
     --peers) peers=$2; shift 2 ;;
     --guarantee) guarantee=$2; shift 2 ;;
     --records) records=$2; shift 2 ;;
+    --seconds) seconds=$2; shift 2 ;;
     --workers) workers=$2; shift 2 ;;
     --verify-all) verify_all=yes; shift ;;
     --keep) keep=$2; shift 2 ;;
+    --out) out_dir=$2; shift 2 ;;
     -h | --help) usage; exit 0 ;;
     *) usage >&2; die "what is '$1'?" ;;
   esac
 done
 [[ $guarantee == exactly-once || $guarantee == at-least-once ]] || die "--guarantee must be exactly-once or at-least-once"
-[[ $rounds =~ ^[1-9][0-9]*$ ]] || die "--rounds must be a number"
-if [[ $quick == yes ]]; then : "${records:=1000000}" "${peers:=by-hand}"; else : "${records:=2000000}" "${peers:=by-hand,kafka-streams}"; fi
-nj=$((records / 4))
-IFS=, read -ra workloads <<<"$only"
+[[ -z $rounds || $rounds =~ ^[1-9][0-9]*$ ]] || die "--rounds must be a number"
+if [[ $quick == yes ]]; then
+  : "${only:=W1,W2}" "${records:=1000000}" "${peers:=by-hand}" "${seconds:=12}"
+else
+  : "${only:=W1,W2,W3,W4,W5,latency,recovery,burst}" "${records:=2000000}" "${peers:=by-hand,kafka-streams,flink}" "${seconds:=40}"
+fi
+nj=$((records / 4)) nkv=$((records / 2))
+IFS=, read -ra parts <<<"$only"
 IFS=, read -ra engines <<<"millstream,$peers"
-for w in "${workloads[@]}"; do [[ $w =~ ^W[1-5]$ ]] || die "unknown workload '$w'"; done
-for e in "${engines[@]}"; do [[ $e =~ ^(millstream|by-hand|kafka-streams)$ ]] || die "unknown engine '$e'"; done
+for w in "${parts[@]}"; do [[ $w =~ ^(W[1-5]|latency|recovery|burst)$ ]] || die "unknown part '$w'"; done
+for e in "${engines[@]}"; do [[ $e =~ ^(millstream|by-hand|kafka-streams|flink)$ ]] || die "unknown engine '$e'"; done
 has() { local e; for e in "${engines[@]}"; do [[ $e != "$1" ]] || return 0; done; return 1; }
+lower() { tr 'W' 'w' <<<"$1"; }
 
 # ---------------------------------------------------------------- untimed: download and build
+java_program() { # FOLDER NEWEST-CLASS: built again if a source is newer
+  local dir=$here/peers/$1 class=$here/peers/$1/target/classes/$2.class
+  if [[ -e $class && -z $(find "$dir/src" "$dir/pom.xml" -newer "$class" -print -quit) ]]; then return 0; fi
+  say "run.sh: $1"
+  command -v mvn >/dev/null || die "mvn is needed to build the program of $1 (Debian: apt-get install maven), or leave it out: --peers by-hand"
+  # shellcheck disable=SC2086
+  mvn -q -B -f "$dir/pom.xml" ${MVN_ARGS:-} package
+  touch "$class"
+}
 prepare() {
   mkdir -p "$bin"
   say "run.sh: broker"; "$kafka" fetch >/dev/null
   say "run.sh: programs"
-  (cd "$here/peers/by-hand" && go build -o "$bin/" ./cmd/limit ./cmd/load ./cmd/verify ./cmd/lat)
+  (cd "$here/peers/by-hand" && go build -o "$bin/" ./cmd/limit ./cmd/load ./cmd/verify ./cmd/lat ./cmd/lag)
   (cd "$root" && go build -o "$bin/report" ./benchmarks/report)
-  if [[ -z ${MILLSTREAM_BIN:-} ]]; then
-    [[ -d $here/kafka ]] || die "no benchmarks/kafka to build (or set MILLSTREAM_BIN)"
-    (cd "$root" && go build -o "$bin/millstream" ./benchmarks/kafka)
-  fi
-  if has kafka-streams || [[ $prepare_only == yes ]]; then
-    local ks=$here/peers/kafka-streams
-    if [[ ! -d $ks/target/libs || $ks/src/main/java/ksbench/Bench.java -nt $ks/target/classes/ksbench/Bench.class ]]; then
-      say "run.sh: Kafka Streams"
-      command -v mvn >/dev/null || die "mvn is needed to build Kafka Streams' program (or leave it out: --peers by-hand)"
-      # shellcheck disable=SC2086
-      mvn -q -B -f "$ks/pom.xml" ${MVN_ARGS:-} package
-    fi
-  fi
+  [[ -n ${MILLSTREAM_BIN:-} ]] || (cd "$root" && go build -o "$bin/millstream" ./benchmarks/kafka)
+  if has kafka-streams || [[ $prepare_only == yes ]]; then java_program kafka-streams ksbench/Bench; fi
+  if has flink || [[ $prepare_only == yes ]]; then java_program flink bench/EventsJob; fi
 }
 prepare
 [[ $prepare_only == no ]] || { say "run.sh: prepared"; exit 0; }
@@ -85,7 +93,10 @@ millstream=${MILLSTREAM_BIN:-$bin/millstream}
 
 # ---------------------------------------------------------------- a broker of its own, and the input
 tmp=$(mktemp -d)
+children=() # processes in the background
+end_children() { local p; for p in ${children[@]+"${children[@]}"}; do kill -KILL "$p" 2>/dev/null || true; wait "$p" 2>/dev/null || true; done; children=(); }
 cleanup() {
+  end_children
   "$kafka" wipe --dir "$tmp/kafka" >/dev/null 2>&1 || true
   if [[ -n $keep ]]; then mkdir -p "$keep" && cp -r "$tmp"/*.jsonl "$tmp/logs" "$keep/" 2>/dev/null || true; fi
   rm -rf "$tmp"
@@ -105,87 +116,62 @@ start_broker() { # two ports in a row, below the range from which clients take t
 }
 brokers=$(start_broker | grep -o '127.0.0.1:[0-9]*$') || die "the broker does not start"
 export KAFKA_BOOTSTRAP=$brokers
+load_kv=0
+[[ ,$only, != *,recovery,* ]] || load_kv=$nkv
 say "run.sh: Kafka on $brokers; loading $records records"
-base=$(LOAD=$bin/load N=$records NJ=$nj NKV=0 "$here/peers/by-hand/load-all.sh" | sed -n 's/^base=//p')
+base=$(LOAD=$bin/load N=$records NJ=$nj NKV=$load_kv "$here/peers/by-hand/load-all.sh" | sed -n 's/^base=//p')
+make_topic() { "$bin/load" -n 0 -topic "$1" >/dev/null; } # empty, 4 partitions
 
-# ---------------------------------------------------------------- one run
+# ---------------------------------------------------------------- what a run leaves: one line in runs.jsonl
 runs=$tmp/runs.jsonl
 : >"$runs"
-mode_of() { case $1 in W2:* | W3:*) echo "${1#*:}, $guarantee" ;; *) echo "$guarantee" ;; esac; } # W2:update -> "update, exactly-once"
-input_of() { if [[ $1 == W4 ]]; then echo jleft,jright; elif [[ $1 == W5 ]]; then echo events,users; else echo events; fi; }
-
-# The command of an engine for a case; it prints one JSON line as the last of its stdout.
-command_of() { # engine case out -> the array cmd, or status 1 if it has no such case
-  local engine=$1 w=${2%%:*} emit=update out=$3 n=$records
-  [[ $2 != *:* ]] || emit=${2#*:}
-  [[ $w != W4 ]] || n=$((2 * nj))
-  local lower; lower=$(tr 'W' 'w' <<<"$w")
-  case $engine in
-    millstream)
-      cmd=("$millstream" -workload "$w" -emit "$emit" -guarantee "$guarantee" -brokers "$brokers" -in "$(input_of "$w")" -out "$out")
-      [[ -z $workers ]] || cmd+=(-workers "$workers") ;;
-    by-hand)
-      local m=$lower-txn
-      if [[ $guarantee == at-least-once ]]; then [[ $w == W1 ]] || return 1; m=w1-plain; fi
-      cmd=("$bin/limit" -mode "$m" -n "$n" -out "$out" -dir "$tmp/state" -json)
-      [[ $emit != update ]] || cmd+=(-all) ;;
-    kafka-streams)
-      local g=exactly_once_v2 c=off
-      [[ $guarantee == exactly-once ]] || g=at_least_once
-      [[ $emit == update ]] || c=on
-      cmd=("$here/peers/kafka-streams/run.sh" "w=$lower" "n=$n" "bootstrap=$brokers" "out=$out" "guarantee=$g" "cache=$c" "state=$tmp/state" json=yes) ;;
-  esac
+load_now() { cut -d' ' -f1 /proc/loadavg 2>/dev/null || echo 0; }
+# The figures are the last line of JSON on the stdout of a run.
+figures_in() { grep '^{.*}$' "$1" | tail -1 || true; }
+record() { # workload mode engine round verified figures
+  say "  round $4  $1, $2  $3: $6 ${5:+verified: $5}"
+  printf '{"workload":"%s","mode":"%s","engine":"%s","round":%d,"verified":"%s","load":%s,"figures":%s}\n' "$1" "$2" "$3" "$4" "$5" "$(load_now)" "$6" >>"$runs"
 }
-verify() { # case out -> yes or no
-  local w=${1%%:*} args=(-n "$records" -nj "$nj" -base "$base" -topic "$2")
-  [[ $1 != *:update || $guarantee != exactly-once ]] || args+=(-every-update)
-  [[ $guarantee == exactly-once || $w == W2 || $w == W3 ]] || args+=(-at-least-once)
-  if "$bin/verify" -w "$(tr 'W' 'w' <<<"$w")" "${args[@]}" >"$tmp/logs/$2.verify" 2>&1; then echo yes; else say "$(tail -1 "$tmp/logs/$2.verify")"; echo no; fi
-}
-one() { # engine case round
-  local engine=$1 case=$2 round=$3 cmd=() line rc=0 verified='' load
-  local out=out-$engine-${case/:/-}-$round
-  command_of "$engine" "$case" "$out" || return 0
-  "$bin/load" -n 0 -topic "$out" >/dev/null # an empty topic of 4 partitions
-  mkdir -p "$tmp/state" "$tmp/tmp"
-  TMPDIR=$tmp/tmp timeout "$run_timeout" "${cmd[@]}" >"$tmp/logs/$out" 2>"$tmp/logs/$out.err" </dev/null || rc=$?
-  load=$(cut -d' ' -f1 /proc/loadavg 2>/dev/null || echo 0)
-  rm -rf "$tmp/state" "$tmp/tmp"
-  line=$(grep '^{.*}$' "$tmp/logs/$out" | tail -1) || true
-  local head
-  head=$(printf '"workload":"%s","mode":"%s","engine":"%s","round":%d' "${case%%:*}" "$(mode_of "$case")" "$engine" "$round")
-  if [[ $rc -ne 0 || -z $line ]]; then
-    say "  round $round  $case  $engine: FAILED, status $rc: $(tail -3 "$tmp/logs/$out.err")"
-    printf '{%s,"error":"status %d, see stderr"}\n' "$head" "$rc" >>"$runs"
-    return 0
-  fi
-  if [[ $round == 1 || $verify_all == yes ]]; then verified=$(verify "$case" "$out"); fi
-  say "  round $round  $case  $engine: $line ${verified:+verified: $verified}"
-  printf '{%s,"verified":"%s","load":%s,"figures":%s}\n' "$head" "$verified" "$load" "$line" >>"$runs"
+record_failure() { # workload mode engine round status log
+  say "  round $4  $1, $2  $3: FAILED, status $5: $(tail -3 "$6" 2>/dev/null)"
+  printf '{"workload":"%s","mode":"%s","engine":"%s","round":%d,"error":"status %d, see its log (--keep)"}\n' "$1" "$2" "$3" "$4" "$5" >>"$runs"
 }
 
-cases=()
-for w in "${workloads[@]}"; do
-  case $w in
-    W2) cases+=(W2:update W2:commit) ;;
-    W3) cases+=(W3:update) ;;
-    *) cases+=("$w") ;;
+# shellcheck source=modes/catchup.sh
+source "$here/modes/catchup.sh"
+# shellcheck source=modes/latency.sh
+source "$here/modes/latency.sh"
+# shellcheck source=modes/recovery.sh
+source "$here/modes/recovery.sh"
+# shellcheck source=modes/burst.sh
+source "$here/modes/burst.sh"
+
+workloads=()
+for p in "${parts[@]}"; do [[ $p != W* ]] || workloads+=("$p"); done
+[[ ${#workloads[@]} -eq 0 ]] || catchup "${rounds:-3}" "${workloads[@]}"
+for p in "${parts[@]}"; do
+  case $p in
+    latency) latency "${rounds:-1}" ;;
+    recovery) recovery "${rounds:-3}" ;;
+    burst) burst "${rounds:-1}" ;;
   esac
-done
-for ((round = 1; round <= rounds; round++)); do
-  for c in "${cases[@]}"; do
-    # Each round starts with another engine, so that none always runs on the warmest or the tiredest machine.
-    for ((i = 0; i < ${#engines[@]}; i++)); do one "${engines[(i + round - 1) % ${#engines[@]}]}" "$c" "$round"; done
-  done
 done
 
 # ---------------------------------------------------------------- the report
 expect=millstream
-[[ $guarantee == exactly-once ]] && has by-hand && expect+=,by-hand
+for e in "${engines[@]}"; do
+  case $e in # an engine is expected only where it has a part
+    by-hand | flink) [[ ${#workloads[@]} -eq 0 && ,$only, != *,latency,* ]] || expect+=,$e ;;
+    kafka-streams) [[ $only == burst ]] || expect+=,$e ;;
+  esac
+done
+[[ ${#workloads[@]} -eq 0 || ,$only, == *,W1,* || ,$only, == *,W2,* || ,$only, == *,latency,* ]] || expect=${expect/,flink/}
 version_of() { sed -n "s|^[[:space:]]*$2 \\(v[^ ]*\\).*|\\1|p" "$1" | head -1; }
-"$bin/report" -runs "$runs" -json "$here/results.json" -md "$here/results.md" -expect "$expect" \
+mkdir -p "$out_dir/plots"
+"$bin/report" -runs "$runs" -json "$out_dir/results.json" -md "$out_dir/results.md" -plots "$out_dir/plots" -expect "$expect" \
   -version "millstream=$(git -C "$root" describe --always --dirty 2>/dev/null || echo unknown)" \
   -version "go=$(cd "$root" && go env GOVERSION)" -version "kafka=${KAFKA_VERSION:-4.3.1}" \
+  -version "flink=$(sed -n 's|.*<flink.version>\(.*\)</flink.version>.*|\1|p' "$here/peers/flink/pom.xml")" \
   -version "franz-go=$(version_of "$root/go.mod" github.com/twmb/franz-go)" \
   -version "pebble=$(version_of "$root/go.mod" github.com/cockroachdb/pebble/v2)" \
   -version "java=$(java -version 2>&1 | sed -n 's/.*version "\(.*\)".*/\1/p' | head -1)"

@@ -41,6 +41,8 @@ var (
 	exchange  = flag.String("exchange", "topic", "topic or memory")
 	state     = flag.String("state", "", "state directory; default: a new one, deleted at the end")
 	appID     = flag.String("app", "", "application id; default: a new one")
+	instance  = flag.String("instance", "", "instance id; default: one kept in the state directory")
+	dynamic   = flag.Bool("dynamic", false, "leave the consumer group at the end, instead of static membership")
 	budget    = flag.Int64("memory", 256<<20, "memory budget in bytes")
 	cpuProf   = flag.String("cpuprofile", "", "write a CPU profile to this file")
 	memProf   = flag.String("memprofile", "", "write a heap profile to this file when 95% of the input are read")
@@ -82,7 +84,7 @@ func run() error {
 	if id == "" {
 		id = fmt.Sprintf("bench-%s-%d", strings.ToLower(*workload), start.UnixNano())
 	}
-	cfg := stream.Config{AppID: id, StateDir: dir, CommitInterval: *commit, Workers: *workers, MemoryBudget: *budget, Connect: []connect.Connector{cluster()}}
+	cfg := stream.Config{AppID: id, StateDir: dir, InstanceID: *instance, Dynamic: *dynamic, CommitInterval: *commit, Workers: *workers, MemoryBudget: *budget, Connect: []connect.Connector{cluster()}}
 	if *guarantee == "at-least-once" {
 		cfg.Guarantee = connect.AtLeastOnce
 	}
@@ -160,6 +162,7 @@ type meter struct {
 	start   time.Time
 	records atomic.Int64
 	outputs atomic.Int64
+	inserts atomic.Int64 // KV: rows that were not in the table
 	first   atomic.Int64 // milliseconds from the start of the process to the first record
 	cpu1    atomic.Int64 // CPU microseconds at the first record, and at 30% and 95% of the input
 	t30     atomic.Int64
@@ -205,6 +208,7 @@ type figures struct {
 	Workers   int     `json:"workers"`
 	Records   int64   `json:"records"`
 	Outputs   int64   `json:"outputs"`
+	Inserts   int64   `json:"inserts"`
 	Seconds   float64 `json:"seconds"`
 	Rate      float64 `json:"records_per_s"`
 	CPU       float64 `json:"cpu_us_per_record"`
@@ -219,7 +223,7 @@ func (m *meter) report() error {
 	secs := time.Since(m.start).Seconds()
 	f := figures{
 		Workload: *workload, Emit: *emit, Guarantee: *guarantee, Workers: *workers,
-		Records: n, Outputs: m.outputs.Load(), Seconds: secs, PeakRSS: peakRSS(),
+		Records: n, Outputs: m.outputs.Load(), Inserts: m.inserts.Load(), Seconds: secs, PeakRSS: peakRSS(),
 		FirstMS: m.first.Load(), FirstCPU: float64(m.cpu1.Load()) / 1e6,
 	}
 	if n > 0 {

@@ -1,4 +1,4 @@
-// report turns the runs of benchmarks/run.sh into benchmarks/results.json and a Markdown table: medians, spread, and
+// report turns the runs of benchmarks/run.sh into results.json, Markdown tables and SVG plots: medians, spread, and
 // Millstream's ratios to the other engines, each beside its target.
 //
 // It ends with status 1 when an engine failed or is missing, or when an output is not what the input demands. A missed
@@ -16,18 +16,19 @@ import (
 func main() {
 	runs := flag.String("runs", "", "file of runs, one JSON object a line")
 	jsonOut := flag.String("json", "", "where to write the results as JSON")
+	plotDir := flag.String("plots", "", "folder for the plots")
 	mdOut := flag.String("md", "", "where to write the table; it is also printed")
 	expect := flag.String("expect", "millstream,by-hand", "engines that must have run")
 	versions := pairs{}
 	flag.Var(versions, "version", "name=value, may be repeated: what was measured")
 	flag.Parse()
-	if err := run(*runs, *jsonOut, *mdOut, strings.Split(*expect, ","), versions); err != nil {
+	if err := run(*runs, *jsonOut, *mdOut, *plotDir, strings.Split(*expect, ","), versions); err != nil {
 		fmt.Fprintln(os.Stderr, "report:", err)
 		os.Exit(1)
 	}
 }
 
-func run(runsFile, jsonOut, mdOut string, expect []string, versions pairs) error {
+func run(runsFile, jsonOut, mdOut, plotDir string, expect []string, versions pairs) error {
 	f, err := os.Open(runsFile)
 	if err != nil {
 		return fmt.Errorf("opening the runs: %w", err)
@@ -53,6 +54,11 @@ func run(runsFile, jsonOut, mdOut string, expect []string, versions pairs) error
 	if mdOut != "" {
 		if err := os.WriteFile(mdOut, []byte(table), 0o644); err != nil {
 			return fmt.Errorf("writing the table: %w", err)
+		}
+	}
+	if plotDir != "" {
+		if err := res.writePlots(plotDir); err != nil {
+			return err
 		}
 	}
 	if len(res.Failures) > 0 {

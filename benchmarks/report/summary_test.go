@@ -1,6 +1,9 @@
 package main
 
 import (
+	"encoding/xml"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -30,7 +33,8 @@ func TestRatiosAreTakenRoundByRound(t *testing.T) {
 	require.InDelta(t, 1.6, cpu.Median, 1e-9)
 	require.InDelta(t, 1.5, cpu.Min, 1e-9)
 	require.InDelta(t, 1.7, cpu.Max, 1e-9)
-	require.Equal(t, 1.6, cpu.Target)
+	require.Equal(t, 1.4, cpu.Target)
+	require.False(t, *cpu.Met)
 	rate := res.Ratios[2]
 	require.Equal(t, "at least", rate.Bound)
 	require.True(t, *rate.Met)
@@ -43,7 +47,7 @@ func TestWhatMakesTheReportFail(t *testing.T) {
 		"never verified": {strings.ReplaceAll(w1, `"verified":"yes",`, ""),
 			"W1, exactly-once, by-hand: the output is not verified (not checked)"},
 		"failed run":     {w1 + "\n" + `{"workload":"W1","mode":"exactly-once","engine":"millstream","round":3,"error":"status 2"}`, "W1, exactly-once, millstream, round 3: status 2"},
-		"missing engine": {strings.ReplaceAll(w1, `"engine":"millstream"`, `"engine":"flink"`), "W1, exactly-once: no run of millstream"},
+		"missing engine": {strings.ReplaceAll(w1, `"engine":"millstream"`, `"engine":"flink"`), "no run of millstream"},
 		"nothing":        {"", "no run of millstream"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -63,8 +67,39 @@ func TestTargetsByMode(t *testing.T) {
 	require.True(t, got.atLeast)
 }
 
+func TestOtherModes(t *testing.T) {
+	res := summaryOf(t, `{"workload":"W1","mode":"paced, latency, at-least-once","engine":"millstream","round":1,"verified":"yes","load":1,"figures":{"records":10,"p50_ms":4,"p99_ms":16,"cpu_us_per_record":6,"engine":"x"}}
+{"workload":"W1","mode":"paced, latency, at-least-once","engine":"kafka-streams","round":1,"verified":"yes","load":1,"figures":{"p50_ms":8,"p99_ms":8,"cpu_us_per_record":10}}
+{"workload":"recovery","mode":"killed","engine":"millstream","round":1,"verified":"no","load":1,"figures":{"first_ms":400,"first_cpu_s":0.1}}`, "millstream", "kafka-streams")
+	require.Equal(t, []string{"recovery, killed, millstream: the output is not verified (no)"}, res.Failures)
+	met := map[string]bool{}
+	for _, q := range res.Ratios {
+		if q.Met != nil {
+			met[q.Mode+" "+q.Against+" "+q.Metric] = *q.Met
+		}
+	}
+	require.Equal(t, map[string]bool{
+		"paced, latency, at-least-once nothing p50_ms":                  true,
+		"paced, latency, at-least-once nothing p99_ms":                  false,
+		"paced, latency, at-least-once kafka-streams cpu_us_per_record": true,
+		"killed nothing first_ms":                                       true,
+	}, met)
+	require.Contains(t, res.markdown(), "| W1 | paced, latency, at-least-once | millstream | 4.0 (4.0 – 4.0) | 16.0 (16.0 – 16.0) |")
+	require.Contains(t, res.markdown(), "| recovery | killed | millstream | 400 (400 – 400) |")
+}
+
+func TestPlots(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, summaryOf(t, w1).writePlots(dir))
+	svg, err := os.ReadFile(filepath.Join(dir, "cpu.svg"))
+	require.NoError(t, err)
+	require.NoError(t, xml.Unmarshal(svg, new(struct{})), "an XML document")
+	require.Contains(t, string(svg), ">millstream</text>")
+	require.NoFileExists(t, filepath.Join(dir, "recovery.svg"), "no figures, no plot")
+}
+
 func TestTable(t *testing.T) {
 	table := summaryOf(t, w1).markdown()
 	require.Contains(t, table, "| W1 | exactly-once | by-hand | 1.50 (1.00 – 2.00) |")
-	require.Contains(t, table, "| cpu_us_per_record | 1.60 (1.50 – 1.70) | at most 1.6 | yes |")
+	require.Contains(t, table, "| cpu_us_per_record | 1.60 (1.50 – 1.70) | at most 1.4 | **no** |")
 }
