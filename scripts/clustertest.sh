@@ -13,6 +13,8 @@
 #   broker_bounces     brokers that were stopped or killed, and started again
 #   leaves             instances that left the group
 #   standstill_s       the longest time without a committed result
+#   rolling            before that, with nothing failing: three processes are replaced one after the other (tasks that
+#                      moved, seconds until the lag was below 1,000 records), and one leaves (seconds until others go on)
 #
 # Exit status: 0 correct, 1 the checker found a fault, 2 the run itself failed. --keep keeps state, logs and, after a
 # fault, the topics as text. Needs Go, and what scripts/kafka.sh needs.

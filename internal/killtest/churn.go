@@ -29,6 +29,7 @@ type churn struct {
 
 	bounces, leaves int
 	standstill      time.Duration
+	rolling         rolling
 }
 
 // clusterReport is the last line of its output.
@@ -37,6 +38,7 @@ type clusterReport struct {
 	BrokerBounces int     `json:"broker_bounces"`
 	Leaves        int     `json:"leaves"`
 	StandstillS   float64 `json:"standstill_s"`
+	Rolling       rolling `json:"rolling"`
 }
 
 func runCluster(ctx context.Context, args []string) (status int, err error) {
@@ -64,7 +66,7 @@ func runCluster(ctx context.Context, args []string) (status int, err error) {
 	for _, e := range v.examples {
 		fmt.Println(e)
 	}
-	b, err := json.Marshal(clusterReport{s.report(v), c.bounces, c.leaves, c.standstill.Seconds()})
+	b, err := json.Marshal(clusterReport{s.report(v), c.bounces, c.leaves, c.standstill.Seconds(), c.rolling})
 	if err != nil {
 		return statusFailed, err
 	}
@@ -81,6 +83,9 @@ func runCluster(ctx context.Context, args []string) (status int, err error) {
 func (c *churn) run(ctx context.Context, d *driver) error {
 	ctx, cancel := context.WithTimeout(ctx, c.length+5*time.Minute)
 	defer cancel()
+	if err := c.rolling.run(ctx, d); err != nil {
+		return err
+	}
 	f := d.fleet
 	f.mu.Lock()
 	f.timed, f.lastEpoch = true, time.Now()
