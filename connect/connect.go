@@ -110,6 +110,13 @@ type Handler interface {
 	Room() int64
 }
 
+// EpochEnder is a Handler that ends the open epoch when a connector asks for it, before the commit interval is over: a
+// connector whose lease on a partition runs out, for example. The engine is one.
+type EpochEnder interface {
+	// EndEpoch does not wait. The epoch is ended and committed as soon as the one before it is committed.
+	EndEpoch()
+}
+
 // Committed is what the last commit left for a partition.
 type Committed struct {
 	Position source.Position

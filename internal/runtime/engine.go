@@ -126,6 +126,7 @@ func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-
 func (e *engine) coordinate(ctx, run context.Context, leave <-chan chan error, fault <-chan error) error {
 	tick := time.NewTicker(e.cfg.CommitEvery)
 	defer tick.Stop()
+	again := false // an epoch was asked for while the last one was being committed
 	for {
 		select {
 		case f := <-e.events:
@@ -138,6 +139,10 @@ func (e *engine) coordinate(ctx, run context.Context, leave <-chan chan error, f
 			if err := e.landed(run, err); err != nil {
 				return err
 			}
+			if again {
+				again = false
+				e.hurry()
+			}
 		case <-tick.C:
 			if e.flight == nil {
 				if err := e.cut(run, nil); err != nil {
@@ -145,7 +150,7 @@ func (e *engine) coordinate(ctx, run context.Context, leave <-chan chan error, f
 				}
 			}
 		case <-e.urgent:
-			if e.flight == nil {
+			if again = e.flight != nil; !again {
 				if err := e.cut(run, nil); err != nil {
 					return err
 				}
@@ -188,6 +193,9 @@ func (e *engine) hurry() {
 	default:
 	}
 }
+
+// EndEpoch implements connect.EpochEnder.
+func (e *engine) EndEpoch() { e.hurry() }
 
 func (e *engine) dirtyLimit() int64 { return e.cfg.cacheBytes() / 2 / int64(len(e.workers)) }
 
