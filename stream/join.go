@@ -72,7 +72,8 @@ func join[K comparable, L, R, O any](left Keyed[K, L], right Keyed[K, R], kind p
 		t.graph.Errorf(n.n, "window: %v", err)
 		w = window.Join{}
 	}
-	before, after, grace := w.Before.Milliseconds(), w.After.Milliseconds(), w.Grace.Milliseconds()
+	from, to := w.Bounds()
+	before, after, grace := from.Milliseconds(), to.Milliseconds(), w.Grace.Milliseconds()
 	lefts, rights := valueCodec(t, n.n, l.vals), valueCodec(t, n.n, r.vals)
 	n.n.Store = &plan.Store{Name: name, Kind: "join", Key: l.keys.Name(), Value: lefts.Name() + ", " + rights.Name(), Window: w.String()}
 	if f.left != nil {

@@ -14,15 +14,16 @@ import (
 
 // Windowed is a keyed stream in windows, waiting for what to make of each.
 type Windowed[K comparable, V any] struct {
-	s Keyed[K, V]
-	w window.Window
+	s       Keyed[K, V]
+	w       window.Window
+	trigger window.Trigger
 }
 
 // SessionBy is Window for sessions whose gap depends on the record: one that says that its user will be away for an
 // hour keeps the session open for so long. The session of a record lasts from its time to the end of its gap; sessions
 // that touch are merged. A record with a gap of less than a millisecond is a bad one. See window.Session for the rest.
 func (s Keyed[K, V]) SessionBy(gap func(V) time.Duration, grace time.Duration) Windowed[K, V] {
-	return Windowed[K, V]{s, sessionBy[V]{gap, grace}}
+	return Windowed[K, V]{s: s, w: sessionBy[V]{gap, grace}}
 }
 
 // sessionBy is a window.Session with a gap for each record.
@@ -48,15 +49,17 @@ func (w sessionBy[V]) String() string { return "session by record" }
 // A window [start, end) takes records until the watermark reaches end + grace. A record is late when all windows that
 // it belongs to have closed.
 type Aggregated[K comparable, V, A any] struct {
-	t    *Topology
-	n    *plan.Node
-	w    window.Window
-	outs *outputs[K, V, A]
+	t       *Topology
+	n       *plan.Node
+	w       window.Window
+	trigger window.Trigger
+	outs    *outputs[K, V, A]
 }
 
 type outputs[K comparable, V, A any] struct {
 	update, commit, close, pace []func(*compiler) operator.WindowFn[K, A]
 	every                       time.Duration // of pace
+	fire                        []func(*compiler) operator.WindowFn[K, A]
 	late                        []func(*compiler) task.KeyedFn[K, operator.LateRecord[V]]
 }
 
@@ -93,9 +96,12 @@ func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store st
 	s.t.function(n, missing)
 	vals := defaultCodec(s.t, n, state)
 	n.Store = &plan.Store{Name: store, Kind: "window", Key: s.keys.Name(), Value: vals.Name()}
-	out := Aggregated[K, V, A]{s.t, n, w.w, &outputs[K, V, A]{}}
-	build := keyWindow[K, V, A](w.w, merge)
+	out := Aggregated[K, V, A]{s.t, n, w.w, w.trigger, &outputs[K, V, A]{}}
+	build := keyWindow[K, V, A](w, merge)
 	a, aligned := w.w.(window.Aligned)
+	if w.trigger != (window.Trigger{}) {
+		aligned = false
+	}
 	switch {
 	case aligned:
 	case build == nil:
@@ -112,7 +118,14 @@ func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store st
 		s.t.graph.Errorf(n, "sessions are merged, and Fold does not say how their aggregates are: use FoldMerge, or Count or Reduce")
 		return out
 	}
+	if err := w.checkTrigger(); err != nil {
+		s.t.graph.Errorf(n, "window: %v", err)
+		return out
+	}
 	n.Detail, n.Store.Window = w.w.String(), w.w.String()
+	if w.trigger != (window.Trigger{}) {
+		n.Detail += ", " + w.trigger.String()
+	}
 	s.sub(func(b *compiler) task.KeyedFn[K, V] {
 		var late task.KeyedFn[K, operator.LateRecord[V]]
 		if len(out.outs.late) > 0 {
@@ -129,7 +142,9 @@ func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store st
 		if !aligned {
 			return build(b.task, b.clock(n), operator.KeyWindowSpec[K, V, A]{Op: b.op(n), Store: store, Keys: s.keys, Vals: vals, Update: update,
 				OnUpdate: fan(b, out.outs.update), OnCommit: fan(b, out.outs.commit), OnClose: fan(b, out.outs.close),
-				OnPace: fan(b, out.outs.pace), Every: out.outs.every.Milliseconds(), Late: late})
+				OnPace: fan(b, out.outs.pace), Every: out.outs.every.Milliseconds(), Late: late,
+				OnFire: fan(b, out.outs.fire), Trigger: operator.Trigger{Count: uint64(w.trigger.Count),
+					Every: w.trigger.Every.Milliseconds(), End: w.trigger.End, Purge: w.trigger.Purge}})
 		}
 		spec := operator.WindowedSpec[K, V, A]{Op: b.op(n), Store: store, Keys: s.keys, Vals: vals, Window: a.Alignment(), Update: update,
 			OnUpdate: fan(b, out.outs.update), OnCommit: fan(b, out.outs.commit), OnClose: fan(b, out.outs.close),
@@ -155,6 +170,8 @@ func grace(w window.Window) time.Duration {
 		return w.Grace
 	case window.Count:
 		return w.TTL
+	case window.Global:
+		return w.TTL
 	case interface{ allowed() time.Duration }:
 		return w.allowed()
 	}
@@ -173,15 +190,26 @@ func session[V any](w window.Window) (gap func(V) int64, grace time.Duration, ok
 }
 
 // keyWindow returns what makes the operator of a window that depends on the records of each key; nil for others.
-func keyWindow[K comparable, V, A any](w window.Window, merge func(*A, A)) func(*task.Task, *task.Clock, operator.KeyWindowSpec[K, V, A]) task.KeyedFn[K, V] {
+func keyWindow[K comparable, V, A any](of Windowed[K, V], merge func(*A, A)) func(*task.Task, *task.Clock, operator.KeyWindowSpec[K, V, A]) task.KeyedFn[K, V] {
 	type spec = operator.KeyWindowSpec[K, V, A]
-	if gap, grace, ok := session[V](w); ok {
+	if gap, grace, ok := session[V](of.w); ok {
 		return func(t *task.Task, clock *task.Clock, s spec) task.KeyedFn[K, V] {
 			s.Grace = grace.Milliseconds()
 			return operator.NewSession(t, clock, s, gap, merge).Process
 		}
 	}
-	switch w := w.(type) {
+	switch w := of.w.(type) {
+	case window.Aligned:
+		return func(t *task.Task, clock *task.Clock, s spec) task.KeyedFn[K, V] {
+			a := w.Alignment()
+			s.Grace = a.Grace
+			return operator.NewTriggered(t, clock, s, &a).Process
+		}
+	case window.Global:
+		return func(t *task.Task, clock *task.Clock, s spec) task.KeyedFn[K, V] {
+			s.Grace = w.TTL.Milliseconds()
+			return operator.NewTriggered(t, clock, s, nil).Process
+		}
 	case window.Sliding:
 		return func(t *task.Task, clock *task.Clock, s spec) task.KeyedFn[K, V] {
 			s.Grace = w.Grace.Milliseconds()

@@ -82,10 +82,12 @@ type build struct {
 	operators []string
 	// outputs are the topics that are read, by the name that the case has for them.
 	outputs map[string]bool
+	// timeless are the outputs whose results have no time in the case: they come from windows without an end.
+	timeless map[string]bool
 }
 
 func newBuild(c *Case) (b *build, err error) {
-	b = &build{c: c, t: stream.New(c.Name), stream: map[string]Stream{}, table: map[string]Table{}, window: map[string]windows{}, versions: map[string]Versions{}, outputs: map[string]bool{}}
+	b = &build{c: c, t: stream.New(c.Name), stream: map[string]Stream{}, table: map[string]Table{}, window: map[string]windows{}, versions: map[string]Versions{}, outputs: map[string]bool{}, timeless: map[string]bool{}}
 	if !c.Kafka() && c.Engine != "flink-2.3.0" {
 		return nil, unknown("engine", c.Engine)
 	}

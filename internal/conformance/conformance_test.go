@@ -20,12 +20,6 @@ var vectors = flag.String("vectors", "", "folder with cases, absolute or relativ
 // must leave it. It does not hold for cases that are named by -vectors.
 var pending = []string{
 	"flink cep",
-	"flink interval-join",
-	"flink timers",
-	"flink window-global",
-	"flink window-hopping",
-	"flink window-session",
-	"flink window-tumbling",
 	"kafka cogroup",
 	"kafka emit-final",
 	"kafka emit-interval",

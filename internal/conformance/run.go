@@ -141,6 +141,9 @@ func (r *runner) collect(i int) error {
 	for topic := range r.b.outputs {
 		for _, rec := range r.d.Records(topic) {
 			o := Output{Step: i, TS: rec.Time.UnixMilli()}
+			if r.b.timeless[topic] {
+				o.TS = noTime
+			}
 			if k, w, ok := Key(rec.Key).parts(); ok {
 				o.Key, o.Window = &k, w
 			}

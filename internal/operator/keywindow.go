@@ -32,6 +32,8 @@ type keyWindows[K comparable, V, A any] struct {
 	paced   paced
 	waiting map[K]struct{} // keys with windows that wait to be emitted to OnPace
 
+	fires []firing[K, A] // of the move of time at hand
+
 	// ends is the watermark at which a window closes, or at which a closed one is no longer needed.
 	ends func(s *span[A]) int64
 	// retire closes the windows of a key whose time has come. It returns those whose results are final, and those that
@@ -54,6 +56,8 @@ type KeyWindowSpec[K comparable, V, A any] struct {
 	OnPace                      WindowFn[K, A]
 	Every                       int64
 	Late                        task.KeyedFn[K, LateRecord[V]]
+	Trigger                     Trigger
+	OnFire                      WindowFn[K, A]
 }
 
 type retracted[K comparable, A any] struct {
@@ -67,7 +71,7 @@ func (o *keyWindows[K, V, A]) init(t *task.Task, clock *task.Clock, s KeyWindowS
 	o.KeyWindowSpec, o.clock, o.schedule, o.closed, o.spans = s, clock, newSchedule[K](), math.MinInt64, 1
 	o.paced, o.waiting = paced{every: s.Every, due: math.MaxInt64}, map[K]struct{}{}
 	o.ends = func(s *span[A]) int64 { return s.to + o.Grace }
-	o.shown = func(s *span[A]) bool { return true }
+	o.shown = func(s *span[A]) bool { return !s.empty }
 	o.retire = func(list []span[A], w int64) (closing, kept []span[A], changed bool) {
 		for i := range list {
 			if o.ends(&list[i]) <= w {
@@ -151,7 +155,10 @@ func (o *keyWindows[K, V, A]) keep(e *entry[K, []span[A]], list []span[A]) {
 func (o *keyWindows[K, V, A]) reschedule(e *entry[K, []span[A]]) {
 	due := int64(math.MaxInt64)
 	for i := range e.val {
-		due = min(due, o.ends(&e.val[i]))
+		due = min(due, o.needed(&e.val[i]))
+	}
+	if due == math.MaxInt64 {
+		return // there is never anything to do for it
 	}
 	o.schedule.need(e.key, due)
 	o.clock.Need(due)
@@ -180,6 +187,9 @@ func (o *keyWindows[K, V, A]) updated(c *task.Ctx, k K, s *span[A]) {
 
 // retract emits that there is no such window any more.
 func (o *keyWindows[K, V, A]) retract(c *task.Ctx, k K, s span[A]) {
+	if s.empty {
+		return
+	}
 	s.revision++
 	t := c.Time
 	r := s.result(false)
@@ -191,6 +201,11 @@ func (o *keyWindows[K, V, A]) retract(c *task.Ctx, k K, s span[A]) {
 	}
 	if o.OnPace != nil && s.paced {
 		o.OnPace(c, k, r, s.val)
+		c.Op = o.Op
+	}
+	if o.OnFire != nil && s.fired {
+		c.Time = o.resultTime(&s)
+		o.OnFire(c, k, r, s.val)
 		c.Op = o.Op
 	}
 	c.Time = t
@@ -231,16 +246,20 @@ func (o *keyWindows[K, V, A]) Advance(c *task.Ctx, w int64) {
 			o.release(e)
 			continue
 		}
+		fired := o.fireAt(k, e.val, w)
 		closed, kept, changed := o.retire(e.val, w)
-		if !changed { // it was put off
+		if !changed && !fired { // it was put off
 			o.reschedule(e)
 			continue
 		}
 		for _, s := range closed {
-			all = append(all, closing[K, A]{k: k, s: s})
+			if !s.empty {
+				all = append(all, closing[K, A]{k: k, s: s})
+			}
 		}
 		o.keep(e, kept)
 	}
+	o.emitFires(c)
 	o.emit(c, all)
 }
 
@@ -262,7 +281,7 @@ func (o *keyWindows[K, V, A]) emit(c *task.Ctx, all []closing[K, A]) {
 			o.OnPace(c, x.k, x.s.result(false), x.s.val)
 		}
 		if o.OnClose != nil {
-			c.Op, c.Time = o.Op, x.s.to-1
+			c.Op, c.Time = o.Op, o.resultTime(&x.s)
 			o.OnClose(c, x.k, x.s.result(true), x.s.val)
 		}
 	}
@@ -347,7 +366,7 @@ func (o *keyWindows[K, V, A]) Restore(m *task.Marker) error {
 			due, waits := int64(math.MaxInt64), false
 			if err == nil {
 				err = spanHeads(value, func(s span[A], _ []byte) error {
-					due = min(due, o.ends(&s))
+					due = min(due, o.needed(&s))
 					waits = waits || s.waits
 					return nil
 				})
@@ -355,7 +374,9 @@ func (o *keyWindows[K, V, A]) Restore(m *task.Marker) error {
 			if err != nil {
 				return &task.StateError{Store: o.name, Doing: "read windows", Err: err}
 			}
-			o.schedule.need(k, due)
+			if due < math.MaxInt64 {
+				o.schedule.need(k, due)
+			}
 			if waits && o.OnPace != nil {
 				o.waiting[k] = struct{}{}
 				o.paced.wait(o.clock, o.watermark())

@@ -53,7 +53,7 @@ func (o *Session[K, V, A]) Process(c *task.Ctx, k K, v V) {
 	case i < j:
 		from, to = min(from, list[i].from), max(to, list[j-1].to)
 		s = o.merged(c, k, list[i:j], from)
-		o.Update(&s.val, v, false)
+		o.Update(&s.val, v, s.empty)
 	case to+o.Grace <= o.watermark():
 		o.release(e)
 		o.late(c, k, v, from, to)
@@ -63,9 +63,13 @@ func (o *Session[K, V, A]) Process(c *task.Ctx, k K, v V) {
 		o.Update(&s.val, v, true)
 	}
 	s.from, s.to = from, to
+	fires := o.trigger(&s, c.Time)
 	o.counted(&s, c.Time)
 	o.keep(e, slices.Replace(list, i, j, s))
 	o.updated(c, k, &e.val[i])
+	if fires {
+		o.fire(c, k, e, i)
+	}
 }
 
 // merged makes one session of several, the earliest first. Those that do not start where it does are retracted. It
@@ -77,10 +81,17 @@ func (o *Session[K, V, A]) merged(c *task.Ctx, k K, list []span[A], from int64) 
 		}
 	}
 	s := list[0]
-	s.sent, s.paced = s.sent && s.from == from, s.paced && s.from == from
+	s.sent, s.paced, s.fired = s.sent && s.from == from, s.paced && s.from == from, s.fired && s.from == from
 	for _, x := range list[1:] {
-		o.merge(&s.val, x.val)
+		switch {
+		case x.empty:
+		case s.empty:
+			s.val, s.empty = x.val, false
+		default:
+			o.merge(&s.val, x.val)
+		}
 		s.time, s.revision = max(s.time, x.time), max(s.revision, x.revision)
+		s.mergeTrigger(&x)
 	}
 	return s
 }

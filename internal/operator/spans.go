@@ -19,6 +19,14 @@ type span[A any] struct {
 	sent    bool // it was emitted to OnCommit
 	waits   bool // it is to be emitted to OnPace
 	paced   bool // it was emitted to OnPace
+
+	// Where it stands with its trigger; see triggers.
+	count  uint64 // records since it last fired by count
+	fire   int64  // what it fires at next, if it is armed
+	armed  bool
+	ending bool // it is to fire at its end
+	empty  bool // it was purged, and has taken no record since
+	fired  bool // it was emitted to OnFire
 }
 
 func (s *span[A]) result(final bool) window.Span {
@@ -28,9 +36,10 @@ func (s *span[A]) result(final bool) window.Span {
 // spansCodec writes the windows of a key, in ascending order:
 //
 //	number uvarint | for each: start varint | length uvarint | time after start uvarint | revision uvarint | flags u8 |
-//	length of state uvarint | state
+//	[count uvarint] | [fire varint] | length of state uvarint | state
 //
-// The flags are 1 closed, 2 waits, 4 paced. It is for one goroutine.
+// The flags are 1 closed, 2 waits, 4 paced, 8 a count follows, 16 a time to fire at follows, 32 ending, 64 empty, 128
+// fired. It is for one goroutine.
 type spansCodec[A any] struct {
 	vals codec.Codec[A]
 	buf  []byte
@@ -47,12 +56,18 @@ func (s *spansCodec[A]) Append(b []byte, list []span[A]) ([]byte, error) {
 		b = binary.AppendUvarint(b, uint64(x.time-x.from))
 		b = binary.AppendUvarint(b, x.revision)
 		flags := byte(0)
-		for i, set := range [...]bool{x.closed, x.waits, x.paced} {
+		for i, set := range [...]bool{x.closed, x.waits, x.paced, x.count > 0, x.armed, x.ending, x.empty, x.fired} {
 			if set {
 				flags |= 1 << i
 			}
 		}
 		b = append(b, flags)
+		if x.count > 0 {
+			b = binary.AppendUvarint(b, x.count)
+		}
+		if x.armed {
+			b = binary.AppendVarint(b, x.fire)
+		}
 		var err error
 		if s.buf, err = s.vals.Append(s.buf[:0], x.val); err != nil {
 			return b, err
@@ -87,22 +102,38 @@ func spanHeads[A any](b []byte, f func(x span[A], state []byte) error) error {
 		b = b[n:]
 		return v
 	}
+	varint := func() int64 {
+		v, n := binary.Varint(b)
+		if n <= 0 {
+			b, bad = nil, true
+			return 0
+		}
+		b = b[n:]
+		return v
+	}
 	for n := uvarint(); n > 0; n-- {
 		var x span[A]
-		from, k := binary.Varint(b)
-		if k <= 0 {
+		from := varint()
+		if bad {
 			return errDamaged
 		}
-		b = b[k:]
 		x.from = from
 		x.to = from + int64(uvarint())
 		x.time = from + int64(uvarint())
 		x.revision = uvarint()
-		if len(b) == 0 || b[0] > 7 {
+		if len(b) == 0 {
 			return errDamaged
 		}
-		x.closed, x.waits, x.paced = b[0]&1 != 0, b[0]&2 != 0, b[0]&4 != 0
+		flags := b[0]
 		b = b[1:]
+		x.closed, x.waits, x.paced = flags&1 != 0, flags&2 != 0, flags&4 != 0
+		if flags&8 != 0 {
+			x.count = uvarint()
+		}
+		if x.armed = flags&16 != 0; x.armed {
+			x.fire = varint()
+		}
+		x.ending, x.empty, x.fired = flags&32 != 0, flags&64 != 0, flags&128 != 0
 		size := uvarint()
 		if bad || size > uint64(len(b)) {
 			return errDamaged
