@@ -11,6 +11,7 @@ import (
 	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/internal/plan"
 	"github.com/millstream-go/millstream/metrics"
+	"github.com/millstream-go/millstream/snapshot"
 )
 
 // Config is how an application runs. AppID and Connect are required; everything else has a default.
@@ -52,6 +53,9 @@ type Config struct {
 	// MemoryBudget bounds, in bytes, what is held of fetched records, of state in caches, and of the store's buffers.
 	// The default is 512 MiB.
 	MemoryBudget int64
+	// Snapshots say where copies of the state are kept, so that a task that comes to an instance without its state need
+	// not read the whole of its changelog. By default there are none: the changelogs are enough.
+	Snapshots snapshot.Config
 	// Metrics are told every MetricsInterval how the instance stands: a receiver of metrics/prom or metrics/otel,
 	// metrics.OnLag, or one of the program's own.
 	Metrics []metrics.Receiver
@@ -83,6 +87,8 @@ func (c Config) withDefaults() Config {
 	def(&c.CommitInterval, 100*time.Millisecond)
 	def(&c.SessionTimeout, 45*time.Second)
 	def(&c.MetricsInterval, 10*time.Second)
+	def(&c.Snapshots.Every, 10*time.Minute)
+	def(&c.Snapshots.Keep, 2)
 	def(&c.Workers, runtime.GOMAXPROCS(0))
 	def(&c.KeyGroups, 128)
 	def(&c.MemoryBudget, 512<<20)
@@ -119,6 +125,9 @@ func (c Config) check() (errs []error) {
 	}
 	if c.SessionTimeout < time.Second {
 		note("SessionTimeout is %v: it must be at least 1s", c.SessionTimeout)
+	}
+	if c.Snapshots.Every < time.Millisecond || c.Snapshots.Keep < 1 {
+		note("Snapshots are made every %v, and %d are kept: use at least 1ms and 1", c.Snapshots.Every, c.Snapshots.Keep)
 	}
 	if c.MetricsInterval < time.Millisecond {
 		note("MetricsInterval is %v: it must be at least 1ms", c.MetricsInterval)

@@ -18,9 +18,9 @@ import (
 // that epoch's state.
 var ErrStateBehind = errors.New("changelog is older than the committed positions")
 
-// trusted is how long after its last write a local copy is still brought up to date from the changelog. An older one
+// Trusted is how long after its last write a local copy is still brought up to date from the changelog. An older one
 // is discarded: the changelog may have forgotten deletions by then (Kafka's delete.retention.ms is a day).
-const trusted = 12 * time.Hour
+const Trusted = 12 * time.Hour
 
 // Restored is what a restore has done.
 type Restored struct {
@@ -112,7 +112,7 @@ func readChangelog(ctx context.Context, s connect.Session, st *store.Store, t *t
 		if err != nil {
 			return err
 		}
-		if now.Sub(time.UnixMilli(l.Wall)) < trusted {
+		if now.Sub(time.UnixMilli(l.Wall)) < Trusted {
 			r.From, r.Local, gen.now = l.Next, true, l.Owner
 		} else if err := Wipe(st, t); err != nil {
 			return err
@@ -184,12 +184,8 @@ func (g *generations) current(recs []source.Record) []source.Record {
 // Wipe deletes a task's part of the store.
 func Wipe(st *store.Store, t *task.Task) error {
 	b := st.NewBatch()
-	for kind := task.KindValue; kind < task.KindMarker; kind++ {
-		for _, id := range t.Stores() {
-			lo := task.AppendPrefix(nil, kind, id, 0)
-			hi := task.AppendPrefix(nil, kind, id, ^uint16(0))
-			b.DeleteRange(t.Partition, lo, append(hi, 0xff))
-		}
+	for _, r := range t.Ranges() {
+		b.DeleteRange(t.Partition, r.Lo, r.Hi)
 	}
 	b.Delete(t.Partition, task.MarkerKey(t.Spec.Subtopology))
 	b.Delete(t.Partition, task.LocalKey(t.Spec.Subtopology))

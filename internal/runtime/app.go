@@ -13,6 +13,7 @@ import (
 
 	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/internal/checkpoint"
+	"github.com/millstream-go/millstream/internal/snapshot"
 	"github.com/millstream-go/millstream/internal/store"
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/onerror"
@@ -51,21 +52,34 @@ func (a *App) Run(ctx context.Context) error {
 	if instance == "" {
 		instance = st.InstanceID()
 	}
-	if a.notes != nil {
-		a.notes.begin(instance)
-		sampling, stop := context.WithCancel(ctx)
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			a.notes.run(sampling, a.engine.Load, st)
-		}()
-		defer func() { stop(); <-done }()
+	stop := a.beside(ctx, st, instance)
+	var snapshots *snapshot.Loader
+	if a.cfg.Snapshots.Store != nil {
+		snapshots = &snapshot.Loader{Config: a.cfg.Snapshots, App: a.cfg.AppID, Store: st, Log: a.cfg.Logger}
 	}
-	err = a.sessions(ctx, st, instance)
+	err = a.sessions(ctx, st, instance, snapshots)
+	stop()
 	if cerr := st.Close(); cerr != nil {
 		err = errors.Join(err, fmt.Errorf("close state: %w", cerr))
 	}
 	return err
+}
+
+// beside starts what runs beside the sessions, as long as the application does.
+func (a *App) beside(ctx context.Context, st *store.Store, instance string) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	if a.notes != nil {
+		a.notes.begin(instance)
+		running.Go(func() { a.notes.run(ctx, a.engine.Load, st) })
+	}
+	if a.cfg.Snapshots.Store != nil {
+		running.Go(func() { a.takeSnapshots(ctx, st, instance) })
+	}
+	return func() {
+		cancel()
+		running.Wait()
+	}
 }
 
 // onFault is called when the disk fails. A full disk is waited for; the store holds its writers back meanwhile.
@@ -84,7 +98,7 @@ func (a *App) onRecover() { a.cfg.Logger.Info("state directory: there is room ag
 
 // sessions runs one session after the other. A session that fails for a passing reason is followed by a new one, which
 // begins from what is committed.
-func (a *App) sessions(ctx context.Context, st *store.Store, instance string) error {
+func (a *App) sessions(ctx context.Context, st *store.Store, instance string, snapshots *snapshot.Loader) error {
 	owner := uuid.NewString()
 	bad := newBadLog(a.cfg.Logger)
 	var epoch uint64 = 1
@@ -96,7 +110,7 @@ func (a *App) sessions(ctx context.Context, st *store.Store, instance string) er
 				session.Close(ctx)
 				return err
 			}
-			e := &engine{cfg: &a.cfg, prog: a.prog, session: session, store: st, owner: owner, log: a.cfg.Logger, bad: bad, notes: a.notes, epoch: epoch,
+			e := &engine{cfg: &a.cfg, prog: a.prog, session: session, store: st, owner: owner, log: a.cfg.Logger, bad: bad, notes: a.notes, snapshots: snapshots, epoch: epoch,
 				now: func() int64 { return time.Now().UnixMilli() }}
 			a.notes.session()
 			err = runEngine(ctx, e, a.leave, a.fault, func() { a.engine.Store(e) })

@@ -153,7 +153,11 @@ func (e *engine) create(key slotKey, counts map[string]int32) error {
 // restore runs beside the coordinator.
 func (e *engine) restore(ctx context.Context, s *slot) {
 	begin := time.Now()
-	r, err := checkpoint.Restore(ctx, watched{e.session, &s.progress, e.log, s.task.ID()}, e.store, s.task, e.cfg.Guarantee, time.UnixMilli(e.now()), e.prog.Inputs(s.task, e.counts()))
+	var r *checkpoint.Restored
+	err := e.load(ctx, s.task)
+	if err == nil {
+		r, err = checkpoint.Restore(ctx, watched{e.session, &s.progress, e.log, s.task.ID()}, e.store, s.task, e.cfg.Guarantee, time.UnixMilli(e.now()), e.prog.Inputs(s.task, e.counts()))
+	}
 	var caughtUp []source.Partition
 	fresh := map[source.Partition]bool{}
 	if err == nil {

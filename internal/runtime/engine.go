@@ -11,6 +11,7 @@ import (
 
 	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/internal/checkpoint"
+	"github.com/millstream-go/millstream/internal/snapshot"
 	"github.com/millstream-go/millstream/internal/store"
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/sink"
@@ -28,6 +29,8 @@ type engine struct {
 	now     func() int64 // the wall clock, ms since the epoch
 	bad     *badLog
 	notes   *sampler
+	// snapshots is nil if there are none.
+	snapshots *snapshot.Loader
 
 	out       *outputs
 	exchange  *exchange

@@ -24,6 +24,7 @@ import (
 	"github.com/millstream-go/millstream/internal/store"
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/metrics"
+	"github.com/millstream-go/millstream/snapshot"
 )
 
 // Program is a topology, compiled as far as it can be without knowing partitions.
@@ -87,6 +88,7 @@ type Config struct {
 	Logger         *slog.Logger
 	Metrics        []metrics.Receiver
 	MetricsEvery   time.Duration
+	Snapshots      snapshot.Config
 }
 
 // What the memory budget is divided into. The client's own buffers take as much again as what is queued, and the

@@ -99,6 +99,30 @@ func (s *Store) writeManifest(m *manifest) error {
 	return writeFile(s.fs, s.opts.Dir, "manifest.json", sealManifest(body))
 }
 
+// Seal returns the bytes of a file that holds body and lets Unseal tell whether it is what was written.
+func (s *Store) Seal(body []byte) []byte { return sealManifest(body) }
+
+// Unseal returns what was given to Seal, if the file is exactly what Seal returned.
+func (s *Store) Unseal(file []byte) ([]byte, error) { return openManifest(file) }
+
+// Layout says whose state a database holds, and how it is laid out.
+type Layout struct {
+	App       string      `json:"app"`
+	KeyGroups int         `json:"key_groups"`
+	Exchange  string      `json:"exchange"`
+	Stores    []StoreInfo `json:"stores"`
+}
+
+// Layout returns that of this store.
+func (s *Store) Layout() Layout {
+	return Layout{App: s.opts.AppID, KeyGroups: s.opts.KeyGroups, Exchange: s.opts.Exchange, Stores: slices.Clone(s.opts.Stores)}
+}
+
+// Accepts returns an error if the state of another database cannot be used here.
+func (s *Store) Accepts(l Layout) error {
+	return s.checkManifest(&manifest{App: l.App, KeyGroups: l.KeyGroups, Exchange: l.Exchange, Stores: l.Stores})
+}
+
 // checkManifest refuses a directory that this topology must not touch.
 func (s *Store) checkManifest(m *manifest) error {
 	o := &s.opts

@@ -46,10 +46,11 @@ const sealFile = "seal.json"
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// Create seals the database's MANIFEST. A copy of the database has one of its own, elsewhere.
 func (s *sealer) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	f, err := s.FS.Create(name, c)
 	base := s.PathBase(name)
-	if err != nil || !strings.HasPrefix(base, "MANIFEST-") {
+	if err != nil || !strings.HasPrefix(base, "MANIFEST-") || s.PathDir(name) != s.PathJoin(s.dir, "db") {
 		return f, err
 	}
 	return &sealedFile{File: f, sealer: s, now: seal{Name: base}}, nil

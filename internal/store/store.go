@@ -50,6 +50,7 @@ type StoreInfo struct {
 // several goroutines at the same time.
 type Store struct {
 	opts     Options
+	raw      vfs.FS // the file system below: what is on the disk
 	fs       vfs.FS // unguarded: for the store's own files, which only Open writes
 	guard    *guard
 	db       *pebble.DB
@@ -90,7 +91,7 @@ func Open(o Options) (*Store, error) {
 		return nil, fmt.Errorf("make state directory %s: %w", o.Dir, err)
 	}
 	s := &Store{
-		opts: o, fs: fs, guard: newGuard(fs, o.Dir, o.Logger, o.OnFault, o.OnRecover),
+		opts: o, raw: fs, fs: fs, guard: newGuard(fs, o.Dir, o.Logger, o.OnFault, o.OnRecover),
 		commits: make(chan commit), syncs: make(chan commit, 64), drained: make(chan struct{}), idle: make(chan struct{}, 1),
 	}
 	s.buffers.New = func() any { return new(bounds) }
@@ -164,6 +165,9 @@ func (s *Store) open() error {
 				"stop that one, or give each instance a directory of its own", ErrInUse, s.opts.Dir)
 		}
 		return fmt.Errorf("lock state directory %s: %w", s.opts.Dir, err)
+	}
+	if err := s.removeCopies(); err != nil {
+		return err
 	}
 	var err error
 	if s.instance, err = s.openInstanceID(); err != nil {

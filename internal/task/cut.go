@@ -114,6 +114,16 @@ func (t *Task) Stores() (ids []uint32) {
 	return ids
 }
 
+// Ranges are the keys of the task's stores, without its marker and its position in the changelog.
+func (t *Task) Ranges() (list []Range) {
+	for kind := KindValue; kind < KindMarker; kind++ {
+		for _, id := range t.Stores() {
+			list = append(list, Range{Lo: AppendPrefix(nil, kind, id, 0), Hi: append(AppendPrefix(nil, kind, id, ^uint16(0)), 0xff)})
+		}
+	}
+	return list
+}
+
 // Held is what the caches hold, in bytes.
 func (t *Task) Held() (n int) {
 	for _, s := range t.stateful {
