@@ -40,6 +40,7 @@ var homes = map[string][]string{
 	"google.golang.org/protobuf":          {"stream/codec/", "connect/kinesis/kpl"},
 	"github.com/prometheus/client_golang": {"metrics/prom"},
 	"go.opentelemetry.io/otel":            {"metrics/otel"},
+	"github.com/minio/minio-go/v7":        {"snapshot/s3"},
 	"github.com/google/uuid":              {"internal"},
 	"github.com/stretchr/testify":         {"stream/streamtest", "internal/conformance", "internal/simtest"},
 	"pgregory.net/rapid":                  {"internal/conformance", "internal/simtest"},

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -197,7 +198,7 @@ func (l *Loader) leave(name string, f *fetched) error {
 }
 
 // fetch copies a snapshot's files to the disk, compares every byte, and opens the database.
-func (l *Loader) fetch(ctx context.Context, name string, m *Manifest) (imp *store.Import, bytes int64, err error) {
+func (l *Loader) fetch(ctx context.Context, name string, m *Manifest) (imp *store.Import, size int64, err error) {
 	imp, err = l.Store.NewImport(uuid.NewString())
 	if err != nil {
 		return nil, 0, err
@@ -213,13 +214,17 @@ func (l *Loader) fetch(ctx context.Context, name string, m *Manifest) (imp *stor
 		if err := l.fetchFile(ctx, imp, fileName(dir, f.SHA256), f); err != nil {
 			return imp, 0, err
 		}
-		bytes += f.Size
+		size += f.Size
 	}
-	return imp, bytes, imp.Open()
+	return imp, size, imp.Open()
 }
 
 func (l *Loader) fetchFile(ctx context.Context, imp *store.Import, object string, f File) error {
-	r, err := l.Config.Store.Open(ctx, object)
+	var r io.ReadCloser = io.NopCloser(bytes.NewReader(nil))
+	var err error
+	if f.Size > 0 {
+		r, err = l.Config.Store.Open(ctx, object)
+	}
 	if errors.Is(err, snapshot.ErrNotFound) {
 		return fmt.Errorf("%w: file %s (%s): %w", ErrDamaged, f.Name, object, err)
 	}

@@ -2,7 +2,7 @@
 //
 // # What is in the store
 //
-//	<prefix><app>/<instance>/files/<sha256>         a file of a database, by the checksum of its bytes
+//	<prefix><app>/<instance>/files/<sha256>         a file of a database that is not empty, by the checksum of its bytes
 //	<prefix><app>/<instance>/manifest-<number>      which files make up a snapshot, and what is in it
 //
 // A manifest is created once all its files are there, by a write that fails if one of that number exists: it is what makes
@@ -100,6 +100,9 @@ func manifestNumber(name string) (folder, instance string, number uint64, ok boo
 	return folder, folder[strings.LastIndexByte(folder[:i], '/')+1 : i], number, err == nil
 }
 
+// emptySum is the SHA-256 of nothing.
+const emptySum = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
 var (
 	checksum = regexp.MustCompile(`^[0-9a-f]{64}$`)
 	plain    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$`) // no way out of a directory
@@ -129,7 +132,7 @@ func parse(st *store.Store, name string, file []byte) (*Manifest, error) {
 		return damaged(fmt.Errorf("it is number %d of instance %s", m.Number, m.Instance))
 	}
 	for _, f := range m.Files {
-		if !checksum.MatchString(f.SHA256) || !plain.MatchString(f.Name) || f.Size < 0 {
+		if f.Size == 0 && f.SHA256 != emptySum || !checksum.MatchString(f.SHA256) || !plain.MatchString(f.Name) || f.Size < 0 {
 			return damaged(fmt.Errorf("file %q of %d bytes with the checksum %q", f.Name, f.Size, f.SHA256))
 		}
 	}

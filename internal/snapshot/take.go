@@ -75,7 +75,7 @@ func (w *Writer) Take(ctx context.Context, tasks []Task, now time.Time) (m *Mani
 		return nil, err
 	}
 	for _, f := range m.Files {
-		if size, ok := have[fileName(dir, f.SHA256)]; !ok || size != f.Size {
+		if size, ok := have[fileName(dir, f.SHA256)]; f.Size > 0 && (!ok || size != f.Size) {
 			return nil, fmt.Errorf("make snapshot: %s was copied, but the store does not have it as it should be (there: %v, %d bytes of %d)", f.Name, ok, size, f.Size)
 		}
 	}
@@ -142,6 +142,9 @@ func isTable(name string) bool { return len(name) > 4 && name[len(name)-4:] == "
 
 // send copies a file to the store if it is not there.
 func (w *Writer) send(ctx context.Context, c *store.Checkpoint, f File, dir string, have map[string]int64) (int64, error) {
+	if f.Size == 0 {
+		return 0, nil // the manifest says all of it
+	}
 	name := fileName(dir, f.SHA256)
 	size, there := have[name]
 	if there && size == f.Size {
