@@ -72,6 +72,12 @@ func streamWindow[K comparable, V, A any](b *compiler, w window.Window, merge fu
 			o := operator.NewStreamSession(t, b.streamTime(), s, func(V) int64 { return gap }, gap, retention, merge)
 			return operator.NoNulls(s.Op, true, false, o.Process)
 		}
+	case window.Sliding:
+		return func(t *task.Task, _ *task.Clock, s operator.KeyWindowSpec[K, V, A]) task.KeyedFn[K, V] {
+			s.Grace = w.Grace.Milliseconds()
+			o := operator.NewStreamSliding(t, b.streamTime(), s, w.Difference.Milliseconds())
+			return operator.NoNulls(s.Op, true, true, o.Process)
+		}
 	}
 	return other
 }

@@ -21,8 +21,6 @@ var vectors = flag.String("vectors", "", "folder with cases, absolute or relativ
 var pending = []string{
 	"flink cep",
 	"kafka cogroup",
-	"kafka emit-final",
-	"kafka emit-interval",
 	"kafka join-fk-inner",
 	"kafka join-fk-left",
 	"kafka join-global-inner",
@@ -34,11 +32,9 @@ var pending = []string{
 	"kafka join-table-outer",
 	"kafka punctuate-stream",
 	"kafka punctuate-wall",
-	"kafka quirk-emit-final-retention",
 	"kafka suppress-time",
 	"kafka suppress-window",
 	"kafka versioned-table",
-	"kafka window-sliding",
 }
 
 type count struct {

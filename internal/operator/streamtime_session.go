@@ -14,12 +14,10 @@ type streamWindows[K comparable, V, A any] struct {
 	keyWindows[K, V, A]
 	time *streamTime
 	null func(A) bool
-	// closes is the stream time at which a window closes, expired says that nothing can need it any more, and at is the
-	// time of its final result.
-	closes  func(s *span[A]) int64
-	expires func(s *span[A]) int64
-	expired func(s *span[A]) bool
-	at      func(s *span[A]) int64
+	// closes is the stream time at which a window closes, expires that at which a closed one may not be needed any more,
+	// and at the time of its final result. prune keeps the windows that are still needed.
+	closes, expires, at func(s *span[A]) int64
+	prune               func(list []span[A]) []span[A]
 	// order is that of final results.
 	order func(a, b *span[A]) int
 }
@@ -50,6 +48,15 @@ func (o *streamWindows[K, V, A]) changed(s *span[A]) {
 	s.revision++
 	s.changed = true
 	s.waits = o.OnPace != nil
+}
+
+// result emits a window that a record has changed; one whose aggregate has become null is retracted.
+func (o *streamWindows[K, V, A]) result(c *task.Ctx, k K, s *span[A]) {
+	if o.null == nil || !o.null(s.val) || s.closed {
+		o.updated(c, k, s)
+		return
+	}
+	o.retract(c, k, *s)
 }
 
 // look closes what is to be closed, and emits the results.
@@ -93,7 +100,7 @@ func (o *streamWindows[K, V, A]) look(c *task.Ctx) {
 			}
 		}
 		n := len(e.val)
-		e.val = slices.DeleteFunc(e.val, func(s span[A]) bool { return s.closed && o.expired(&s) })
+		e.val = o.prune(e.val)
 		if touched || len(e.val) < n {
 			o.table.touch(e)
 		}
@@ -125,6 +132,9 @@ func (o *streamWindows[K, V, A]) final(c *task.Ctx, all []closing[K, A]) {
 	t, key, h := c.Time, c.Key, c.Headers
 	for i := range all {
 		x := &all[i]
+		if o.null != nil && o.null(x.s.val) {
+			continue
+		}
 		c.Op, c.Time, c.Key, c.Headers = o.Op, o.at(&x.s), x.key, nil
 		o.OnClose(c, x.k, x.s.result(true), x.s.val)
 	}
@@ -166,7 +176,9 @@ func NewStreamSession[K comparable, V, A any](t *task.Task, st StreamTime, s Key
 	o.start(t, st, s)
 	o.closes = func(s *span[A]) int64 { return s.to + longest + o.Grace }
 	o.expires = func(s *span[A]) int64 { return s.to - 1 + retention }
-	o.expired = o.gone
+	o.prune = func(list []span[A]) []span[A] {
+		return slices.DeleteFunc(list, func(s span[A]) bool { return s.closed && o.gone(&s) })
+	}
 	o.at = func(s *span[A]) int64 { return s.to - 1 }
 	o.order = func(a, b *span[A]) int { return cmp.Or(cmp.Compare(a.to, b.to), cmp.Compare(a.from, b.from)) }
 	o.register(o)

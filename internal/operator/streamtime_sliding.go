@@ -1,0 +1,222 @@
+package operator
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/millstream-go/millstream/internal/task"
+)
+
+// StreamSliding is Sliding by stream time, as Kafka Streams has it, step by step (KIP-450, its KStreamSlidingWindowAggregate).
+//
+// The windows of a key are [t-d, t] for each record, and [t+1, t+1+d] as far as it holds something; records before d
+// share the window [0, d]. A window takes records as long as its last instant is not before stream time less grace, and
+// has its final result, with the largest time of its records, when it is. A record that all its windows are closed for
+// is in none, nor in one that is made later, although that may still be open: only here results depend on the order in
+// which records are read within the grace period.
+type StreamSliding[K comparable, V, A any] struct {
+	streamWindows[K, V, A]
+	d int64 // time difference, ms
+}
+
+// NewStreamSliding adds the operator to a task. The time difference is in ms.
+func NewStreamSliding[K comparable, V, A any](t *task.Task, st StreamTime, s KeyWindowSpec[K, V, A], difference int64) *StreamSliding[K, V, A] {
+	o := &StreamSliding[K, V, A]{d: difference}
+	o.start(t, st, s)
+	o.closes = func(s *span[A]) int64 { return s.to + o.Grace }
+	o.expires = func(s *span[A]) int64 { return s.to + 2*difference + o.Grace } // no accepted record looks back so far
+	o.prune = func(list []span[A]) []span[A] {
+		return slices.DeleteFunc(list, func(s span[A]) bool { return s.closed && o.expires(&s) <= o.time.W })
+	}
+	o.at = func(s *span[A]) int64 { return s.time }
+	o.order = func(a, b *span[A]) int { return cmp.Compare(a.from, b.from) }
+	o.register(o)
+	return o
+}
+
+// sliding is what a record does to the windows of its key.
+type sliding[K comparable, V, A any] struct {
+	o    *StreamSliding[K, V, A]
+	c    *task.Ctx
+	k    K
+	v    V
+	list []span[A]
+}
+
+// Process takes a record.
+func (o *StreamSliding[K, V, A]) Process(c *task.Ctx, k K, v V) {
+	c.Op = o.Op
+	t := c.Time
+	o.time.see(t)
+	if t+1+o.d+o.Grace <= o.time.W {
+		o.late(c, k, v, t, t+o.d+1)
+		return
+	}
+	e := o.entry(c, k)
+	if e == nil {
+		return
+	}
+	s := &sliding[K, V, A]{o, c, k, v, e.val}
+	if t < o.d {
+		s.early(t)
+	} else {
+		s.usual(t)
+	}
+	if len(s.list) > 0 {
+		o.keep(e, s.list)
+	} else {
+		o.release(e)
+	}
+	if !c.Rejected() && c.Task.Err() == nil {
+		o.look(c)
+	}
+}
+
+// usual takes a record at d or later. It goes through the windows that it may touch, the latest first.
+func (s *sliding[K, V, A]) usual(t int64) {
+	d := s.o.d
+	starts := map[int64]bool{}
+	var left, right *span[A] // what the record's own windows begin with
+	leftThere, rightThere, before := false, false, int64(-1)
+scan:
+	for i := s.upTo(t+1) - 1; i >= 0 && s.list[i].from >= max(0, t-2*d); i-- {
+		w := s.list[i]
+		starts[w.from] = true
+		switch end := w.from + d; {
+		case w.from == t+1:
+			rightThere = true
+		case end > t:
+			if right == nil {
+				right = s.copy(&w)
+			}
+			s.add(i, t)
+		case end == t:
+			leftThere = true
+			s.add(i, t)
+			if w.time >= t {
+				return
+			}
+			before = w.time
+		default:
+			left, before = s.copy(&w), w.time
+			break scan
+		}
+	}
+	if before >= 0 && !starts[before+1] && before+1+d >= t {
+		s.make(before+1, nil, t)
+	}
+	if !leftThere {
+		if before < t-d {
+			left = nil
+		}
+		s.make(t-d, left, t)
+	}
+	if !rightThere {
+		s.right(t, right)
+	}
+}
+
+// early takes a record before d.
+func (s *sliding[K, V, A]) early(t int64) {
+	starts := map[int64]bool{}
+	var right, first *span[A]
+	rightThere, before := false, int64(-1)
+	for i := 0; i < len(s.list) && s.list[i].from <= t+1; i++ {
+		w := s.list[i]
+		starts[w.from] = true
+		switch {
+		case w.from == 0:
+			first = s.copy(&w)
+			if w.time < t {
+				before = w.time
+			}
+		case w.from <= t:
+			right = s.copy(&w)
+			s.add(i, t)
+		default:
+			rightThere = true
+		}
+	}
+	if right == nil && first != nil && first.time > t {
+		right = first
+	}
+	if !rightThere {
+		s.right(t, right)
+	}
+	if before >= 0 && !starts[before+1] {
+		s.make(before+1, nil, t)
+	}
+	if i := s.upTo(0) - 1; i >= 0 {
+		s.add(i, t)
+	} else {
+		s.make(0, nil, t)
+	}
+}
+
+// copy is a window as it is before the record.
+func (s *sliding[K, V, A]) copy(w *span[A]) *span[A] {
+	c := *w
+	var err error
+	if c.val, err = s.o.codec.clone(w.val); err != nil {
+		s.c.Task.Fail(&task.StateError{Store: s.o.name, Doing: "copy state", Err: err})
+	}
+	return &c
+}
+
+// upTo is the number of windows that start at from or before.
+func (s *sliding[K, V, A]) upTo(from int64) int {
+	n, _ := slices.BinarySearchFunc(s.list, from, func(w span[A], from int64) int {
+		if w.from <= from {
+			return -1
+		}
+		return 1
+	})
+	return n
+}
+
+func (s *sliding[K, V, A]) open(from int64) bool { return from+s.o.d+1+s.o.Grace > s.o.time.W }
+
+// add adds the record to a window that is there.
+func (s *sliding[K, V, A]) add(i int, t int64) {
+	w := &s.list[i]
+	if !s.open(w.from) {
+		return
+	}
+	s.o.Update(&w.val, s.v, false)
+	w.time = max(w.time, t)
+	s.o.changed(w)
+	s.o.result(s.c, s.k, w)
+}
+
+// make makes a window of a content, if any, and the record. One that is there is begun anew.
+func (s *sliding[K, V, A]) make(from int64, with *span[A], t int64) {
+	if !s.open(from) {
+		return
+	}
+	w := span[A]{from: from, to: from + s.o.d + 1, time: t}
+	if with != nil {
+		w.val = with.val
+	}
+	s.o.Update(&w.val, s.v, with == nil)
+	s.put(w)
+}
+
+// right makes the window that the record has just dropped out of, if it holds anything.
+func (s *sliding[K, V, A]) right(t int64, content *span[A]) {
+	if content != nil && content.time > t {
+		s.put(span[A]{from: t + 1, to: t + 1 + s.o.d + 1, time: content.time, val: content.val})
+	}
+}
+
+func (s *sliding[K, V, A]) put(w span[A]) {
+	i := s.upTo(w.from)
+	if i > 0 && s.list[i-1].from == w.from {
+		i--
+		w.revision = s.list[i].revision
+		s.list[i] = w
+	} else {
+		s.list = slices.Insert(s.list, i, w)
+	}
+	s.o.changed(&s.list[i])
+	s.o.result(s.c, s.k, &s.list[i])
+}
