@@ -127,12 +127,13 @@ type backing[K comparable, A any] struct {
 	keys   codec.Codec[K]
 	vals   codec.Codec[A]
 	groups int
-	buf    []byte // for keys
-	val    []byte // for values
+	group  func(key []byte, groups int) uint16 // of a key
+	buf    []byte                              // for keys
+	val    []byte                              // for values
 }
 
 func newBacking[K comparable, A any](t *task.Task, kind byte, name string, keys codec.Codec[K], vals codec.Codec[A]) backing[K, A] {
-	return backing[K, A]{task: t, name: name, kind: kind, id: task.ID(name), keys: keys, vals: vals, groups: t.Spec.KeyGroups}
+	return backing[K, A]{task: t, name: name, kind: kind, id: task.ID(name), keys: keys, vals: vals, groups: t.Spec.KeyGroups, group: task.Group}
 }
 
 // StoreID implements task.Stateful.
@@ -150,7 +151,7 @@ func (s *backing[K, A]) appendKey(b []byte, k K, start int64) ([]byte, error) {
 	if err != nil {
 		return b, &task.StateError{Store: s.name, Doing: "encode key", Err: err}
 	}
-	binary.BigEndian.PutUint16(b[at+5:], task.Group(b[user:], s.groups))
+	binary.BigEndian.PutUint16(b[at+5:], s.group(b[user:], s.groups))
 	return b, nil
 }
 

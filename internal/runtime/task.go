@@ -63,15 +63,25 @@ func (p *Program) writer(name string) connect.InternalTopic {
 	return connect.InternalTopic{}
 }
 
-// Feeds are the topics that feed these inputs, through whatever repartitions.
+// Feeds are the topics that feed these inputs, through whatever repartitions. Those of a join by a foreign key lead back
+// to each other.
 func (p *Program) Feeds(names []string) (list []string) {
-	for _, name := range names {
-		if w := p.writer(name); w.Name != "" {
-			list = append(list, p.Feeds(w.Like)...)
-		} else {
-			list = append(list, name)
+	seen := map[string]bool{}
+	var walk func(names []string)
+	walk = func(names []string) {
+		for _, name := range names {
+			if seen[name] {
+				continue
+			}
+			seen[name] = true
+			if w := p.writer(name); w.Name != "" {
+				walk(w.Like)
+			} else {
+				list = append(list, name)
+			}
 		}
 	}
+	walk(names)
 	return list
 }
 

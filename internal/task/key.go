@@ -14,7 +14,8 @@ const (
 	KindSpans   byte = 0x04 // kind, store, key group, key            -> the windows of a key, see operator.spansCodec
 	KindWaiting byte = 0x08 // kind, store, key group, key -> a change that is held back: see operator.waitingCodec
 	// Rows of a table by the key that they name in another one; the length is a uvarint, of that key.
-	KindSubscription byte = 0x09 // kind, store, key group, length, foreign key, key -> see operator.subscription
+	KindSubscription byte = 0x09 // kind, store, key group, length, foreign key, key -> the number of the row's change
+	KindLink         byte = 0x0f // kind, store, key group, key -> a result and the number of its row: see operator.linkCodec
 	// Records that wait by time: for their match, or for their time. The length is a uvarint, of the key; records of one
 	// key and time are numbered. The value is a byte (1: it has found a match) and the record's value.
 	KindRecords   byte = 0x05 // kind, store, key group, side, bucket, length, key, time, number -> flag, value
