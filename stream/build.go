@@ -33,7 +33,7 @@ func (t *Topology) Build(c Config) (*App, error) {
 	return &App{app: engine.NewApp(engine.Config{AppID: c.AppID, InstanceID: c.InstanceID, StateDir: filepath.Join(c.StateDir, c.AppID), Connector: connector,
 		Guarantee: c.Guarantee, CommitEvery: c.CommitInterval, SessionTimeout: c.SessionTimeout, Static: !c.Dynamic, Workers: c.Workers, KeyGroups: c.KeyGroups,
 		Memory: c.MemoryBudget, Logger: c.Logger, Metrics: c.Metrics, MetricsEvery: c.MetricsInterval,
-		Snapshots: c.Snapshots}, prog)}, nil
+		Snapshots: c.Snapshots, Keys: c.StateKeys}, prog)}, nil
 }
 
 // connector finds the connector of the one system that the topology uses. A system without one is named once.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/internal/plan"
+	engine "github.com/millstream-go/millstream/internal/runtime"
 	"github.com/millstream-go/millstream/metrics"
 	"github.com/millstream-go/millstream/snapshot"
 )
@@ -53,6 +54,9 @@ type Config struct {
 	// MemoryBudget bounds, in bytes, what is held of fetched records, of state in caches, and of the store's buffers.
 	// The default is 512 MiB.
 	MemoryBudget int64
+	// StateKeys encrypt the state directory and what snapshots copy of it. By default they are as they are, files for the
+	// user of the process alone (0600). Topics are encrypted by their brokers, or not at all.
+	StateKeys StateKeys
 	// Snapshots say where copies of the state are kept, so that a task that comes to an instance without its state need
 	// not read the whole of its changelog. By default there are none: the changelogs are enough.
 	Snapshots snapshot.Config
@@ -64,6 +68,10 @@ type Config struct {
 	// Logger gets what a person should know. The default says nothing.
 	Logger *slog.Logger
 }
+
+// StateKeys are the keys of a state directory. To change the key, make it the first of Old and set another Current: the
+// next start encrypts anew what is there.
+type StateKeys = engine.Keys
 
 // Exchange is a way of repartitioning.
 type Exchange uint8
@@ -136,6 +144,9 @@ func (c Config) check() (errs []error) {
 		if r == nil {
 			note("Metrics[%d] is nil", i)
 		}
+	}
+	if err := c.StateKeys.Check(); err != nil {
+		note("StateKeys: %w", err)
 	}
 	if c.Exchange > InMemory {
 		note("Exchange is %d: use stream.ThroughTopic or stream.InMemory", c.Exchange)

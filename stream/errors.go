@@ -23,6 +23,8 @@ var (
 	ErrOtherLayout = engine.ErrOtherLayout
 	// ErrDamaged: a file of the state directory is missing, or is not what was written.
 	ErrDamaged = engine.ErrDamaged
+	// ErrKey: the state directory is encrypted with a key that is not among Config.StateKeys.
+	ErrKey = engine.ErrKey
 	// ErrDiskFull: the disk of the state directory was full at the start. While an application runs, a full disk does
 	// not end it: it waits for space.
 	ErrDiskFull = engine.ErrDiskFull

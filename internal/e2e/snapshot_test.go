@@ -17,16 +17,16 @@ import (
 // and goes on as if it had been the same. If the copy is damaged, that is told, and the changelog is enough.
 func TestStateFromASnapshot(t *testing.T) {
 	t.Parallel()
-	for _, damaged := range []bool{false, true} {
-		name := "whole"
-		if damaged {
-			name = "damaged"
-		}
+	for _, name := range []string{"whole", "damaged", "encrypted"} {
+		damaged := name == "damaged"
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b, s, dir := start(t, totalsTopics()), newShop(8), t.TempDir()
 			kept := func(c *stream.Config) {
 				c.Dynamic = true
+				if name == "encrypted" {
+					c.StateKeys.Current = []byte("0123456789abcdef0123456789abcdef")
+				}
 				c.Snapshots = snapshot.Config{Store: snapshot.NewDirectory(dir), Prefix: "copies/", Every: 50 * time.Millisecond}
 			}
 			b.write(t, s.orders(t, 100)...)
@@ -37,6 +37,15 @@ func TestStateFromASnapshot(t *testing.T) {
 			require.Eventually(t, func() bool { return len(one.log.find("snapshot made")) > before+1 }, patience, 10*time.Millisecond)
 			one.stop(t)
 			b.write(t, s.orders(t, 20)...)
+			require.NoError(t, filepath.Walk(in, func(path string, info os.FileInfo, err error) error {
+				if err == nil && strings.Contains(path, "files") && !info.IsDir() {
+					var file []byte
+					if file, err = os.ReadFile(path); err == nil {
+						require.Equal(t, name == "encrypted", strings.HasPrefix(string(file), "MSCRYPT1"))
+					}
+				}
+				return err
+			}))
 			if damaged {
 				require.NoError(t, filepath.Walk(in, func(path string, info os.FileInfo, err error) error {
 					if err == nil && !info.IsDir() && info.Size() > 100 && strings.Contains(path, "files") {

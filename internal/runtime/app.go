@@ -43,7 +43,7 @@ func (a *App) Run(ctx context.Context) error {
 		return ErrRunning
 	}
 	defer a.running.Store(false)
-	st, err := store.Open(store.Options{Dir: a.cfg.StateDir, AppID: a.cfg.AppID, KeyGroups: a.cfg.KeyGroups, Exchange: a.prog.exchange(), Stores: a.prog.Stores,
+	st, err := store.Open(store.Options{Dir: a.cfg.StateDir, AppID: a.cfg.AppID, KeyGroups: a.cfg.KeyGroups, Exchange: a.prog.exchange(), Stores: a.prog.Stores, Keys: a.cfg.Keys,
 		CacheBytes: a.cfg.storeBytes() / 2, MemTableBytes: a.cfg.storeBytes() / 4, Logger: a.cfg.Logger, OnFault: a.onFault, OnRecover: a.onRecover})
 	if err != nil {
 		return fmt.Errorf("open state: %w", err)

@@ -20,4 +20,5 @@ var (
 	ErrDamaged       = store.ErrDamaged
 	ErrDiskFull      = store.ErrDiskFull
 	ErrIO            = store.ErrIO
+	ErrKey           = store.ErrKey
 )

@@ -35,6 +35,9 @@ type Program struct {
 	Memory        bool // repartitions are within the process, without topics
 }
 
+// Keys encrypt the state directory.
+type Keys = store.Keys
+
 // Store is a store as the state's manifest knows it.
 type Store = store.StoreInfo
 
@@ -89,6 +92,7 @@ type Config struct {
 	Metrics        []metrics.Receiver
 	MetricsEvery   time.Duration
 	Snapshots      snapshot.Config
+	Keys           Keys
 }
 
 // What the memory budget is divided into. The client's own buffers take as much again as what is queued, and the

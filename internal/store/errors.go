@@ -15,6 +15,8 @@ var (
 	ErrOtherLayout = errors.New("state directory has another layout")
 	// ErrDamaged: a file of the state directory is missing, or is not what was written.
 	ErrDamaged = errors.New("state directory is damaged")
+	// ErrKey: the state directory is encrypted with a key that was not given.
+	ErrKey = errors.New("state directory is encrypted with another key")
 	// ErrIO: a write to the state directory failed. The store is of no use any more; its last state is on disk.
 	ErrIO = errors.New("state directory cannot be written")
 	// ErrDiskFull: the disk of the state directory is full. Writers wait until there is space again.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -99,11 +100,38 @@ func (s *Store) writeManifest(m *manifest) error {
 	return writeFile(s.fs, s.opts.Dir, "manifest.json", sealManifest(body))
 }
 
-// Seal returns the bytes of a file that holds body and lets Unseal tell whether it is what was written.
-func (s *Store) Seal(body []byte) []byte { return sealManifest(body) }
+// Seal returns the bytes of a file that holds body and lets Unseal tell whether it is what was written. If the state is
+// encrypted, nobody without the key can make such a file (HMAC-SHA-256); the body itself is not encrypted.
+func (s *Store) Seal(body []byte) []byte {
+	if key := s.opts.Keys.Current; key != nil {
+		return sealWith(key, body)
+	}
+	return sealManifest(body)
+}
 
-// Unseal returns what was given to Seal, if the file is exactly what Seal returned.
-func (s *Store) Unseal(file []byte) ([]byte, error) { return openManifest(file) }
+func sealWith(key, body []byte) []byte {
+	return fmt.Appendf(nil, "{\"checksum\": \"hmac-sha256:%v:%x\",\n\"manifest\": %s}\n", idOf(key), authenticate(key, body), body)
+}
+
+// Unseal returns what was given to Seal, if the file is exactly what Seal returned, with this key or an old one.
+func (s *Store) Unseal(file []byte) ([]byte, error) {
+	keys := s.opts.Keys.all()
+	if len(keys) == 0 {
+		return openManifest(file)
+	}
+	var envelope struct {
+		Manifest json.RawMessage `json:"manifest"`
+	}
+	if err := json.Unmarshal(file, &envelope); err != nil {
+		return nil, err
+	}
+	for _, key := range keys {
+		if hmac.Equal(file, sealWith(key, envelope.Manifest)) {
+			return envelope.Manifest, nil
+		}
+	}
+	return nil, errors.New("it was not made with one of the keys")
+}
 
 // Layout says whose state a database holds, and how it is laid out.
 type Layout struct {

@@ -55,7 +55,7 @@ func (s *Store) Kill() {
 // KillClone is Kill for a store on a CrashableFS that leaves no goroutine and no memory behind: it returns a copy of the
 // file system as a killed process leaves it, with everything on it that was written, and closes the store.
 func (s *Store) KillClone() (vfs.FS, error) {
-	fs, ok := s.fs.(*vfs.MemFS)
+	fs, ok := s.raw.(*vfs.MemFS)
 	if !ok {
 		return nil, errors.New("kill clone: the store is not on a crashable file system")
 	}
@@ -67,7 +67,7 @@ func (s *Store) KillClone() (vfs.FS, error) {
 // CrashableFS: everything that was synced, and of every block and directory entry that was not, by chance, the given
 // percentage. The same seed makes the same choices.
 func (s *Store) CrashClone(unsyncedPercent int, seed uint64) (*Store, error) {
-	fs, ok := s.fs.(*vfs.MemFS)
+	fs, ok := s.raw.(*vfs.MemFS)
 	if !ok {
 		return nil, errors.New("crash clone: the store is not on a crashable file system")
 	}

@@ -22,6 +22,8 @@ type Options struct {
 	Exchange  string      // "topic" or "memory"; fixed when the directory is made
 	Stores    []StoreInfo // what the topology declares
 
+	Keys Keys // encrypt what is on the disk
+
 	CacheBytes    int64 // of the block cache; 64 MiB if 0
 	MemTableBytes int64 // of one memtable, of which there are up to 4; 64 MiB if 0
 
@@ -90,8 +92,12 @@ func Open(o Options) (*Store, error) {
 	if err := makeDir(fs, o.Dir); err != nil {
 		return nil, fmt.Errorf("make state directory %s: %w", o.Dir, err)
 	}
+	raw := fs
+	if o.Keys.Current != nil {
+		fs = &crypt{FS: raw, keys: o.Keys}
+	}
 	s := &Store{
-		opts: o, raw: fs, fs: fs, guard: newGuard(fs, o.Dir, o.Logger, o.OnFault, o.OnRecover),
+		opts: o, raw: raw, fs: fs, guard: newGuard(fs, o.Dir, o.Logger, o.OnFault, o.OnRecover),
 		commits: make(chan commit), syncs: make(chan commit, 64), drained: make(chan struct{}), idle: make(chan struct{}, 1),
 	}
 	s.buffers.New = func() any { return new(bounds) }
@@ -119,6 +125,9 @@ func (o *Options) complete() error {
 	}
 	if o.KeyGroups < 1 {
 		return fmt.Errorf("%d key groups: there must be at least one", o.KeyGroups)
+	}
+	if err := o.Keys.Check(); err != nil {
+		return fmt.Errorf("keys of the state: %w", err)
 	}
 	seen := make(map[string]bool)
 	for _, info := range o.Stores {
@@ -167,6 +176,9 @@ func (s *Store) open() error {
 		return fmt.Errorf("lock state directory %s: %w", s.opts.Dir, err)
 	}
 	if err := s.removeCopies(); err != nil {
+		return err
+	}
+	if err := s.encryptAll(); err != nil {
 		return err
 	}
 	var err error
