@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 )
 
 // ours is the engine whose ratios are taken; nothing stands for the other one where the figure alone counts.
@@ -196,7 +197,7 @@ func ratios(k rowKey, mine, theirs []Run) []Ratio {
 	var out []Ratio
 	for _, m := range metrics {
 		t, hasTarget := targetOf(k, m)
-		if k.engine == nothing && !hasTarget {
+		if !hasTarget && (k.engine == nothing || strings.HasPrefix(m, "first_") && k.workload != "recovery") {
 			continue
 		}
 		var v []float64
