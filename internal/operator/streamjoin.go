@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/millstream-go/millstream/internal/plant"
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/stream/codec"
 )
@@ -85,7 +86,11 @@ func (o *StreamJoin[K, L, R]) Left(c *task.Ctx, k K, v L) {
 		return
 	}
 	o.rs = o.rs[:0]
-	err := o.right.each(k, t-o.Before, t+o.After, func(l *list[R], r *held[R]) { o.rs = append(o.rs, foundRecord[R]{l, r}) })
+	after := o.After
+	if plant.Is("join") {
+		after-- // the upper bound is not included
+	}
+	err := o.right.each(k, t-o.Before, t+after, func(l *list[R], r *held[R]) { o.rs = append(o.rs, foundRecord[R]{l, r}) })
 	if err != nil {
 		c.Task.Fail(err)
 		return

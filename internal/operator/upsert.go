@@ -3,6 +3,7 @@ package operator
 import (
 	"fmt"
 
+	"github.com/millstream-go/millstream/internal/plant"
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/source"
 	"github.com/millstream-go/millstream/stream/codec"
@@ -58,8 +59,10 @@ func (o *Upsert[K, V]) Put(c *task.Ctx, k K, v *V) {
 			return
 		}
 	}
-	if v == nil {
+	if v == nil && !plant.Is("table") { // planted: a deleted row stays
 		o.clear(e)
+	} else if v == nil {
+		return
 	} else {
 		e.val, e.live, e.time = *v, true, c.Time
 		e.revision++

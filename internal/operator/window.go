@@ -114,7 +114,7 @@ func (o *Windowed[K, V, A]) span(start int64, revision uint64) window.Span {
 func (o *Windowed[K, V, A]) Process(c *task.Ctx, k K, v V) {
 	c.Op = o.Op
 	t := c.Time
-	if plant.WindowOffByOne {
+	if plant.WindowOffByOne || plant.Is("window") {
 		t-- // a record at a window's start lands in the one before
 	}
 	w := max(o.clock.W, o.closed)
