@@ -107,7 +107,7 @@ func (t *Topology) program(app string, s Semantics) *engine.Program {
 			prog.Stores = append(prog.Stores, engine.Store{Name: s.Name, Kind: s.Kind, Key: s.Key, Value: s.Value, Window: s.Window, Subtopology: p.Name})
 		}
 		sub.Compile = func(tk *task.Task, f engine.Facts) {
-			b := &compiler{task: tk, env: env{app, f}, semantics: s, memo: map[*plan.Node]any{}, made: map[*plan.Node]any{}, ops: map[*plan.Node]int32{}, direct: direct}
+			b := &compiler{task: tk, env: env{app, f}, semantics: s, memo: map[*plan.Node]any{}, made: map[*plan.Node]any{}, ops: map[*plan.Node]int32{}, holds: map[*plan.Node]*task.Hold{}, direct: direct}
 			for _, n := range p.Inputs {
 				for _, port := range tk.Ports {
 					if port.Spec.Name == n.Topic(app) {

@@ -40,6 +40,7 @@ type compiler struct {
 	memo      map[*plan.Node]any // chains
 	made      map[*plan.Node]any // operators that several inputs lead to
 	ops       map[*plan.Node]int32
+	holds     map[*plan.Node]*task.Hold
 	// direct are the repartitions that bring keys to where the producers of a keyed source do.
 	direct map[*plan.Node]bool
 }
@@ -54,6 +55,14 @@ func (b *compiler) op(n *plan.Node) int32 {
 	return i
 }
 
+// hold returns what keeps the watermark behind an operator from overtaking its records.
+func (b *compiler) hold(n *plan.Node) *task.Hold {
+	if b.holds[n] == nil {
+		b.holds[n] = task.NewHold()
+	}
+	return b.holds[n]
+}
+
 // clock returns the clock of an operator, or of several: the slowest of theirs.
 func (b *compiler) clock(ns ...*plan.Node) *task.Clock { return b.time(false, ns...) }
 
@@ -62,8 +71,14 @@ func (b *compiler) clockBehind(n *plan.Node) *task.Clock { return b.time(true, n
 
 func (b *compiler) time(itself bool, ns ...*plan.Node) *task.Clock {
 	var inputs []task.ClockInput
+	var holds []*task.Hold
 	stage := 0
 	for _, n := range ns {
+		for _, a := range plan.Asyncs(n, itself) {
+			if h := b.hold(a); !slices.Contains(holds, h) {
+				holds = append(holds, h)
+			}
+		}
 		sources, delays, at := plan.Time(n, itself)
 		stage = max(stage, at)
 		for i, s := range sources {
@@ -75,7 +90,7 @@ func (b *compiler) time(itself bool, ns ...*plan.Node) *task.Clock {
 			}
 		}
 	}
-	return b.task.Clock(inputs, stage)
+	return b.task.Clock(inputs, stage, holds...)
 }
 
 // node is an operator that hands on values; subs are the operators that take them.
@@ -199,6 +214,9 @@ func (t *Topology) watermark(n *plan.Node, w Watermark) {
 
 // function notes that an operator has no function.
 func (t *Topology) function(n *plan.Node, missing bool) {
+	if list := plan.Asyncs(n, false); len(list) > 0 {
+		t.graph.Errorf(n, "it comes after %q, which keeps records: event time is set before that", list[0].Name)
+	}
 	if missing {
 		t.graph.Errorf(n, "its function is nil: give it one")
 	}

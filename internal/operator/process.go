@@ -10,10 +10,9 @@ import (
 
 // Process hands records and timers to functions of the user, with one state per key.
 type Process[K comparable, V, A any] struct {
-	backing[K, A]
+	rows[K, A]
 	ProcessSpec[K, V, A]
 	clock  *task.Clock
-	table  *table[K, A]
 	timers *timers
 	key    K      // of the record or timer at hand
 	bytes  []byte // the same, encoded
@@ -34,7 +33,7 @@ type ProcessSpec[K comparable, V, A any] struct {
 
 // NewProcess adds the operator to a task.
 func NewProcess[K comparable, V, A any](t *task.Task, clock *task.Clock, s ProcessSpec[K, V, A]) *Process[K, V, A] {
-	o := &Process[K, V, A]{backing: newBacking(t, task.KindValue, s.Store, s.Keys, s.Vals), ProcessSpec: s, clock: clock, timers: newTimers(t, s.Store)}
+	o := &Process[K, V, A]{rows: newRows(t, task.KindValue, s.Store, s.Keys, s.Vals), ProcessSpec: s, clock: clock, timers: newTimers(t, s.Store)}
 	t.AddStateful(o)
 	t.AddTimed(o)
 	t.AddWallTimed(o)
@@ -64,15 +63,34 @@ func (o *Process[K, V, A]) entry() *entry[K, A] {
 	return e
 }
 
+// known is the entry of the key at hand if it has a state. A key without one leaves nothing behind: there may be many.
+func (o *Process[K, V, A]) known() *entry[K, A] {
+	if o.e != nil {
+		return o.e
+	}
+	e, err := o.get(o.key)
+	if err != nil {
+		o.task.Fail(err)
+	}
+	o.e = e
+	return e
+}
+
 // Get returns the key's state; ok is false, and the value zero, if there is none.
 func (o *Process[K, V, A]) Get() (a A, ok bool) {
-	e := o.entry()
+	e := o.known()
+	if e == nil {
+		return a, false
+	}
 	return e.val, e.live
 }
 
 // State returns the key's state to be changed in place, a zero value if there was none.
 func (o *Process[K, V, A]) State() *A {
 	e := o.entry()
+	if _, ok := o.table.index[e.key]; ok {
+		o.save(e)
+	}
 	e.live = true
 	e.time = max(e.time, o.c.Time)
 	e.revision++
@@ -84,13 +102,33 @@ func (o *Process[K, V, A]) State() *A {
 
 // Clear deletes the key's state.
 func (o *Process[K, V, A]) Clear() {
-	e := o.entry()
-	if !e.live {
+	e := o.known()
+	if e == nil || !e.live {
 		return
 	}
+	o.save(e)
 	var zero A
 	e.live, e.val, e.revision, e.time = false, zero, 0, 0
 	o.table.touch(e)
+}
+
+// save is that of rows, with the timers among the changes.
+func (o *Process[K, V, A]) save(e *entry[K, A]) {
+	if !o.flat {
+		return
+	}
+	o.saved = append(o.saved, saved[K, A]{key: e.key, val: e.val, time: e.time, revision: e.revision, live: e.live})
+	o.task.Changing(o)
+}
+
+// Undo implements task.Undoer.
+func (o *Process[K, V, A]) Undo() {
+	x := o.pop()
+	if x.timer == nil {
+		o.undo(x)
+		return
+	}
+	o.timers.set(*x.timer, !x.set)
 }
 
 // Watermark is the operator's watermark, in ms.
@@ -102,7 +140,11 @@ func (o *Process[K, V, A]) SetTimer(at int64, wall, set bool) {
 	if wall {
 		clock = wallTimer
 	}
-	o.timers.set(timer{clock, at, string(o.bytes)}, set)
+	t := timer{clock, at, string(o.bytes)}
+	if o.timers.set(t, set) {
+		o.saved = append(o.saved, saved[K, A]{timer: &t, set: set})
+		o.task.Changing(o)
+	}
 	if set && !wall {
 		o.clock.Need(at + 1)
 	}

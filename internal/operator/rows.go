@@ -2,6 +2,7 @@ package operator
 
 import (
 	"fmt"
+	"reflect"
 
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/stream/codec"
@@ -18,10 +19,12 @@ type Lookup[K comparable, V any] func(c *task.Ctx, k K) (row *V, time int64)
 type rows[K comparable, A any] struct {
 	backing[K, A]
 	table *table[K, A]
+	flat  bool          // its values can be copied as they are
+	saved []saved[K, A] // for the record at hand, see undo.go
 }
 
 func newRows[K comparable, A any](t *task.Task, kind byte, store string, keys codec.Codec[K], vals codec.Codec[A]) rows[K, A] {
-	return rows[K, A]{backing: newBacking(t, kind, store, keys, vals)}
+	return rows[K, A]{backing: newBacking(t, kind, store, keys, vals), flat: flat(reflect.TypeFor[A]())}
 }
 
 // get returns the entry of a key that has a value; nil if there is none. Unlike find it leaves nothing behind for a key

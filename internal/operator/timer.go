@@ -53,18 +53,18 @@ func newTimers(t *task.Task, store string) *timers {
 	return &timers{task: t, store: store, id: task.ID(store), groups: t.Spec.KeyGroups, known: map[timer]*timerState{}}
 }
 
-// set registers a timer, or (live false) takes one back.
-func (s *timers) set(t timer, live bool) {
+// set registers a timer, or (live false) takes one back. It says whether that has changed anything.
+func (s *timers) set(t timer, live bool) bool {
 	st := s.known[t]
 	if st == nil {
 		if !live {
-			return
+			return false
 		}
 		st = &timerState{}
 		s.known[t] = st
 	}
 	if st.live == live {
-		return
+		return false
 	}
 	st.live = live
 	if live && !st.heaped {
@@ -75,6 +75,7 @@ func (s *timers) set(t timer, live bool) {
 		st.changed = true
 		s.changed = append(s.changed, t)
 	}
+	return true
 }
 
 // next is the time of the first timer of a clock, or math.MaxInt64.

@@ -179,7 +179,7 @@ func (c *checker) aligned(n *Node) {
 // time checks that an operator that goes by event time gets its records with the time that their source's watermark is
 // made from. An EventTime on one branch does not change the records of another.
 func (c *checker) time(n *Node) {
-	if n.Store == nil || n.Store.Kind == "table" {
+	if n.Store == nil || n.Store.Kind == "table" || n.Kind == Async {
 		return
 	}
 	seen := map[*Node]bool{}

@@ -17,6 +17,7 @@ const (
 	Source      Kind = "source"
 	Repartition Kind = "repartition"
 	Sink        Kind = "sink"
+	Async       Kind = "async"
 )
 
 // Node is one operator.
@@ -176,6 +177,30 @@ func Time(n *Node, itself bool) (sources []*Node, delays []int64, stage int) {
 }
 
 // behind is like Sources, but looks through tables too.
+// Asyncs are the nodes before a node, within its subtopology, that keep records while calls are made for them. With itself,
+// the node counts too.
+func Asyncs(n *Node, itself bool) (list []*Node) {
+	seen := map[*Node]bool{}
+	var walk func(*Node)
+	walk = func(at *Node) {
+		if seen[at] {
+			return
+		}
+		seen[at] = true
+		if at.Kind == Async && (at != n || itself) {
+			list = append(list, at)
+		}
+		if at.Input == nil {
+			for _, in := range at.Inputs {
+				walk(in)
+			}
+		}
+	}
+	walk(n)
+	slices.SortFunc(list, func(a, b *Node) int { return a.ID - b.ID })
+	return list
+}
+
 func behind(n *Node) (list []*Node) {
 	seen := map[*Node]bool{}
 	var walk func(*Node)

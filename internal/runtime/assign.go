@@ -135,6 +135,7 @@ func (e *engine) create(key slotKey, counts map[string]int32) error {
 	}
 	t := e.prog.NewTask(sub, spec, key.partition, e.session, e.cfg.Guarantee, &countedView{View: e.store.View(key.partition)}, e.bad.note)
 	ctx, stop := context.WithCancel(e.run)
+	t.Call = e.caller(ctx, t)
 	s := &slot{key: key, task: t, stop: stop, done: make(chan struct{})}
 	e.slots[key] = s
 	e.exchange.ready.Store(false)

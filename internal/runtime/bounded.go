@@ -65,6 +65,7 @@ func (e *engine) nothingQueued(run context.Context) bool {
 	for _, w := range e.workers {
 		w.do(run, func() {
 			for _, t := range w.tasks {
+				idle = idle && !t.Waits()
 				for _, p := range t.Ports {
 					idle = idle && p.Empty()
 				}

@@ -44,6 +44,7 @@ type engine struct {
 	ended     chan struct{} // closed when every source has been read to its end
 	// background are the goroutines of the session; gone is closed when the coordinator has ended.
 	background sync.WaitGroup
+	calls      sync.WaitGroup // of users' functions, see call.go
 	gone       chan struct{}
 	run        context.Context // ends with the session
 
@@ -127,6 +128,7 @@ func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-
 }
 
 func (e *engine) coordinate(ctx, run context.Context, leave <-chan chan error, fault <-chan error) error {
+	e.awaitCalls()
 	tick := time.NewTicker(e.cfg.CommitEvery)
 	defer tick.Stop()
 	again := false // an epoch was asked for while the last one was being committed

@@ -69,6 +69,7 @@ func (t *Task) failResult() {
 func (t *Task) giveUpResult(m Mark) {
 	t.Out.rewind(m.out)
 	t.Cross.rewind(m.cross)
+	t.takeBack(m.changes)
 	policy := t.Ports[0].Spec.OnError
 	if t.ctx.policy != nil {
 		policy = *t.ctx.policy
@@ -83,6 +84,7 @@ func (t *Task) giveUpResult(m Mark) {
 // giveUp applies the policy to a record, and takes back what it has written.
 func (t *Task) giveUp(p *Port, r *source.Record, m mark) {
 	t.Out.rewind(m)
+	t.takeBack(0)
 	policy := p.Spec.OnError
 	if t.ctx.policy != nil {
 		policy = *t.ctx.policy

@@ -22,6 +22,7 @@ const (
 	KindVersions  byte = 0x06 // kind, store, key group, key -> state: the versions of a row, see operator.historyCodec
 	KindGroup     byte = 0x07 // kind, store, key group, key -> state: see operator.groupCodec
 	KindNumbers   byte = 0x0a // kind, store, key group 0 -> varints: what an operator by stream time keeps for all keys
+	KindKept      byte = 0x0e // kind, store, key group 0, number -> see AppendKept, then the value: a record that a call is made for
 	KindUnmatched byte = 0x0b // kind, store, key group, side, time, key -> values, each with its length as a uvarint
 	KindMarker    byte = 0x10 // kind, subtopology                      -> epoch marker
 	KindLocal     byte = 0x11 // kind, subtopology; in the store only   -> position in the changelog

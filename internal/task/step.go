@@ -16,7 +16,8 @@ func (t *Task) Step(now int64, n int) (worked bool, err error) {
 		return false, t.err
 	}
 	t.Now = now
-	for done := 0; done < n && t.err == nil; {
+	worked = t.takeAnswers()
+	for done := 0; done < n && t.err == nil && t.full == 0; {
 		p := t.pick()
 		if p == nil {
 			break
@@ -121,6 +122,9 @@ func (t *Task) read(p *Port, n int) (done int) {
 		m, x = t.Out.mark(), t.Cross.mark()
 		c.Time, c.Key, c.Headers, c.Port = r.Time, r.Key, r.Headers, p
 		if p.Spec.Repartition && t.control(p, r) {
+		if len(t.changes) > 0 {
+			t.keep()
+		}
 			p.pass()
 			done++
 			continue
@@ -138,7 +142,7 @@ func (t *Task) read(p *Port, n int) (done int) {
 		if p.seen > p.Time.Max || p.Input.Idle {
 			t.observe(p)
 		}
-		if t.err != nil || t.Out.Bytes+t.Cross.Bytes > 1<<20 {
+		if t.err != nil || t.full > 0 || t.Out.Bytes+t.Cross.Bytes > 1<<20 {
 			break
 		}
 	}
@@ -188,11 +192,11 @@ func (t *Task) tick(p *Port) {
 	for _, k := range p.clocks {
 		if w, ok := k.merge(); ok && w > k.next {
 			k.next = w
-			if k.stage == 0 {
-				k.W = w
-			}
 			t.moved = true
 			fire = fire || w >= k.due
+			if w = k.now(); k.stage == 0 {
+				k.W = max(k.W, w)
+			}
 		}
 	}
 	if fire {
@@ -206,7 +210,7 @@ func (t *Task) tick(p *Port) {
 func (t *Task) show(stage int) {
 	for _, k := range t.clocks {
 		if k.stage <= stage {
-			k.W = max(k.W, k.next)
+			k.W = max(k.W, k.now())
 		}
 	}
 }

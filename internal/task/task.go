@@ -98,6 +98,7 @@ type Clock struct {
 	W      int64
 	inputs []*eventtime.Input
 	delays []int64 // by input; nil: none
+	holds  []*Hold
 	stage  int
 	next   int64 // what W becomes once the stages before have acted
 	due    int64
@@ -126,6 +127,15 @@ func (k *Clock) merge() (int64, bool) {
 	return w, ok
 }
 
+// now is the watermark that the clock may show: that of its inputs, unless records are kept that it must not overtake.
+func (k *Clock) now() int64 {
+	w := k.next
+	for _, h := range k.holds {
+		w = min(w, h.W)
+	}
+	return w
+}
+
 // Resume raises the watermark to the one that the store was left at. It can be higher than the inputs' smallest: an input
 // that was idle, and came back, does not take the watermark back with it.
 func (k *Clock) Resume(m *Marker, store uint32) {
@@ -135,7 +145,7 @@ func (k *Clock) Resume(m *Marker, store uint32) {
 	for _, c := range m.Closed {
 		if c.Store == store {
 			k.W = max(k.W, c.Through)
-			k.next = k.W
+			k.next = max(k.next, k.W)
 		}
 	}
 }
@@ -164,6 +174,8 @@ type Task struct {
 	Now       int64 // the wall clock as of this step, ms since the epoch
 	Marker    *Marker
 	Hold      bool // sources are not read, only what other tasks of this process hand over
+	// Call makes a call, and hands in its answer later. It is set by whoever runs the task, before Restore.
+	Call func(Call)
 
 	state    State
 	ctx      Ctx
@@ -178,6 +190,9 @@ type Task struct {
 	staged   bool // some clock has a stage
 	primed   bool // its tables have been read to the end that they had at start
 	err      error
+	answers  answers
+	full     int // operators that take no more records
+	changes  []Undoer
 	logged   map[string]bool
 	onBad    func(Bad)
 }
@@ -224,9 +239,9 @@ func (t *Task) AddOperator(name, site string) int32 {
 }
 
 // Clock returns the clock of operators behind the ports of these inputs, with so many operators that hold results back
-// between.
-func (t *Task) Clock(inputs []ClockInput, stage int) *Clock {
-	k := &Clock{W: eventtime.None, next: eventtime.None, due: math.MaxInt64, stage: stage}
+// between, and these that keep records.
+func (t *Task) Clock(inputs []ClockInput, stage int, holds ...*Hold) *Clock {
+	k := &Clock{W: eventtime.None, next: eventtime.None, due: math.MaxInt64, stage: stage, holds: holds}
 	var ports []*Port
 	delayed := false
 	for _, p := range t.Ports {
@@ -242,7 +257,7 @@ func (t *Task) Clock(inputs []ClockInput, stage int) *Clock {
 		k.delays = nil
 	}
 	for _, same := range t.clocks {
-		if same.stage == stage && slices.Equal(same.inputs, k.inputs) && slices.Equal(same.delays, k.delays) {
+		if same.stage == stage && slices.Equal(same.inputs, k.inputs) && slices.Equal(same.delays, k.delays) && slices.Equal(same.holds, k.holds) {
 			return same
 		}
 	}
@@ -292,6 +307,9 @@ func (t *Task) carry(c *carry) Carry {
 	for _, in := range c.clock.inputs {
 		idle = idle && in.Idle
 	}
+	for _, h := range c.clock.holds {
+		idle = idle && h.W == math.MaxInt64
+	}
 	return Carry{c.stream, t.Partition, w, idle}
 }
 
@@ -326,15 +344,27 @@ func (t *Task) Restore() error {
 			}
 		}
 	}
+	restore := func(holders bool) error {
+		for _, s := range t.stateful {
+			if _, ok := s.(Holder); ok == holders {
+				if err := s.Restore(t.Marker); err != nil {
+					return fmt.Errorf("task %s: restore: %w", t.ID(), err)
+				}
+			}
+		}
+		return nil
+	}
+	if err := restore(true); err != nil {
+		return err
+	}
 	for _, k := range t.clocks {
 		if w, ok := k.merge(); ok {
-			k.W, k.next = w, w
+			k.next = w
+			k.W = k.now()
 		}
 	}
-	for _, s := range t.stateful {
-		if err := s.Restore(t.Marker); err != nil {
-			return fmt.Errorf("task %s: restore: %w", t.ID(), err)
-		}
+	if err := restore(false); err != nil {
+		return err
 	}
 	t.rearm()
 	t.state = Running

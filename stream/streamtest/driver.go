@@ -83,6 +83,7 @@ type Driver struct {
 	session   *session
 	committer *checkpoint.Committer
 	slots     []*slot
+	calls     []*call // under way
 	epoch     uint64
 	starts    int
 	steps     int           // since the last commit
@@ -158,12 +159,13 @@ func (d *Driver) open() (err error) {
 	d.session = d.log.session(d.prog.Topics(connect.App{ID: d.o.app, Guarantee: d.o.guarantee}))
 	d.committer = &checkpoint.Committer{Session: d.session, Store: d.store, Guarantee: d.o.guarantee, Owner: owner, Produce: d.produce}
 	d.epoch++
-	d.slots = nil
+	d.slots, d.calls = nil, nil
 	for _, sub := range d.prog.Subtopologies {
 		spec := &task.Spec{Subtopology: sub.Name, Owner: owner, Changelog: sub.Changelog, KeyGroups: d.o.keyGroups}
 		spec.MaxHeld.Store(d.o.cache)
 		for p := range sub.Tasks(d.counts()) {
 			s := &slot{task: d.prog.NewTask(sub, spec, p, d.session, d.o.guarantee, d.store.View(p), d.note)}
+			s.task.Call = d.caller(s.task)
 			d.slots = append(d.slots, s)
 			if err := d.restore(s); err != nil {
 				return err
@@ -273,7 +275,7 @@ func (d *Driver) end(kill bool) {
 	for _, s := range d.slots {
 		s.task.Close()
 	}
-	d.slots, d.session = nil, nil
+	d.slots, d.session, d.calls = nil, nil, nil
 	if d.store == nil {
 		return
 	}

@@ -117,7 +117,12 @@ func (d *Driver) Now() time.Time { return d.wall() }
 func (d *Driver) clock(to time.Time) {
 	d.t.Helper()
 	d.timed = true
-	if ms := to.UnixMilli(); ms > d.now {
+	ms := to.UnixMilli()
+	for at, ok := d.nextCall(); ok && at < ms && d.err == nil; at, ok = d.nextCall() {
+		d.now = max(d.now, at)
+		d.settle(false)
+	}
+	if ms > d.now {
 		d.now = ms
 		d.settle(false)
 	}

@@ -26,6 +26,7 @@ type options struct {
 	mayStop    bool
 	semantics  stream.Semantics
 	start      time.Time
+	takes      func(operator string, v any) time.Duration
 	before     func(*Driver) // each input
 	after      func(*Driver)
 }
@@ -75,6 +76,13 @@ func Exchange(e stream.Exchange) Option { return func(o *options) { o.exchange =
 
 // Semantics sets Config.Semantics.
 func Semantics(s stream.Semantics) Option { return func(o *options) { o.semantics = s } }
+
+// CallsTake says how long the calls of async operators take by the wall clock: takes is asked for each call, with the
+// operator's name and the value that it is called with. Calls return when the wall clock gets there, in the order of
+// time, then of their beginnings. Without it they take no time.
+func CallsTake(takes func(operator string, v any) time.Duration) Option {
+	return func(o *options) { o.takes = takes }
+}
 
 // MayStop keeps the test going when the application stops with an error; Err returns it. Records that are piped in
 // afterwards wait until Restart.

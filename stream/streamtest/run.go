@@ -128,6 +128,7 @@ func (d *Driver) turnOf(s *slot) (worked bool) {
 		}
 		worked = worked || delivered || mark != nil
 	}
+	worked = d.answer(s.task) || worked
 	stepped, err := s.task.Step(d.now, d.o.batch)
 	if err == nil {
 		err = d.take(s.task)
