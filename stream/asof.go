@@ -19,7 +19,12 @@ type VersionedTable[K comparable, V any] struct {
 	src     *tableSource[V]
 	history time.Duration
 	joins   *[]*plan.Node
+	vals    codec.Codec[V]
+	latest  *latest[K, V]
 }
+
+// latest is the table of a versioned table's newest versions, if it is asked for.
+type latest[K comparable, V any] struct{ table *Table[K, V] }
 
 // VersionedTable reads a topic as a table with versions, kept in a store of this name. A record is the version of its
 // key's row from its own time on, until the time of the next; a null value means that there is no row. Records may come
@@ -37,18 +42,51 @@ func (t *Topology) VersionedTable[K comparable, V any](src source.KeyedSource[K,
 	if history < 0 || history%time.Millisecond != 0 {
 		t.graph.Errorf(n, "its history is %v: use 0 or more, in whole milliseconds", history)
 	}
-	out := VersionedTable[K, V]{t, n, keys, &tableSource[V]{n: in}, history, new([]*plan.Node)}
+	out := VersionedTable[K, V]{t, n, keys, &tableSource[V]{n: in}, history, new([]*plan.Node), vals, &latest[K, V]{}}
 	t.roots[in] = func(b *compiler, p *task.Port) {
-		o := once(b, n, func() *operator.Versions[K, V] {
+		o := once(b, n, func() versions[K, V] {
+			spec := operator.VersionsSpec[K, V]{Op: b.op(n), Store: store, Keys: keys, Vals: vals, History: history.Milliseconds()}
+			var changes task.KeyedFn[K, operator.Change[V]]
+			if out.latest.table != nil {
+				changes = out.latest.table.changes(b)
+			}
+			if b.semantics.kafka {
+				return operator.NewStreamVersions(b.task, spec, changes)
+			}
 			clock := b.clock(n)
 			if len(*out.joins) > 0 {
 				clock = b.clock(*out.joins...)
 			}
-			return operator.NewVersions(b.task, clock, operator.VersionsSpec[K, V]{Op: b.op(n), Store: store, Keys: keys, Vals: vals, History: history.Milliseconds()})
+			return operator.NewVersions(b.task, clock, spec, changes)
 		})
 		operator.TableSource(p, reader(b, in), keys, vals, out.src.at, o.Put)
 	}
 	return out
+}
+
+// versions is the operator of a versioned table.
+type versions[K comparable, V any] interface {
+	Put(c *task.Ctx, k K, v *V)
+	AsOf(c *task.Ctx, k K, t int64) *V
+	Newest(c *task.Ctx, k K) (*V, int64)
+}
+
+// Latest is the table of the rows' newest versions by time: a record that is older than its row's newest version does not
+// change it.
+func (s VersionedTable[K, V]) Latest() Table[K, V] {
+	if s.latest.table == nil {
+		n := s.t.graph.Add(&plan.Node{Kind: "latest", Name: "latest", Site: site(), Type: s.n.Type, Keyed: true, Inputs: []*plan.Node{s.n}})
+		s.latest.table = &Table[K, V]{t: s.t, node: &keyedNode[K, operator.Change[V]]{n: n}, keys: s.keys, vals: s.vals, versions: true, old: func() {},
+			rows: func(b *compiler) operator.Lookup[K, V] {
+				return func(c *task.Ctx, k K) (*V, int64) {
+					if o, ok := b.made[s.n].(versions[K, V]); ok {
+						return o.Newest(c, k)
+					}
+					return nil, 0 // it has fewer partitions
+				}
+			}}
+	}
+	return *s.latest.table
 }
 
 // EventTime takes the time of a version from its value, and says how watermarks are made; see Stream.EventTime. A
@@ -76,7 +114,7 @@ func (s VersionedTable[K, V]) Watermark(w Watermark) VersionedTable[K, V] {
 // Results come in the order of (time, key), with the record's time and key, and without headers if it has waited. A
 // stream that is not partitioned by its keys is repartitioned under this name, unless Repartition has named it.
 func (s Keyed[K, V]) JoinAsOf[W, O any](name string, table VersionedTable[K, W], f func(V, W) O) AsOf[K, V, O] {
-	return asOf(s, "joinasof", name, table, f == nil, func(v V, w *W) (o O, ok bool) {
+	return asOf(s, "joinasof", name, table, false, f == nil, func(v V, w *W) (o O, ok bool) {
 		if w == nil {
 			return o, false
 		}
@@ -86,17 +124,19 @@ func (s Keyed[K, V]) JoinAsOf[W, O any](name string, table VersionedTable[K, W],
 
 // LeftJoinAsOf is JoinAsOf that makes a result also of a record without a row, with nil.
 func (s Keyed[K, V]) LeftJoinAsOf[W, O any](name string, table VersionedTable[K, W], f func(V, *W) O) AsOf[K, V, O] {
-	return asOf(s, "leftjoinasof", name, table, f == nil, func(v V, w *W) (O, bool) { return f(v, copyOf(w)), true })
+	return asOf(s, "leftjoinasof", name, table, true, f == nil, func(v V, w *W) (O, bool) { return f(v, copyOf(w)), true })
 }
 
 // AsOf is the stream that JoinAsOf makes. Late has the records that came too late for it.
 type AsOf[K comparable, V, O any] struct {
 	Keyed[K, O]
-	late *[]func(*compiler) task.KeyedFn[K, operator.LateRecord[V]]
+	late  *[]func(*compiler) task.KeyedFn[K, operator.LateRecord[V]]
+	grace *time.Duration
 }
 
-func asOf[K comparable, V, W, O any](s Keyed[K, V], kind plan.Kind, name string, table VersionedTable[K, W], missing bool, f func(V, *W) (O, bool)) AsOf[K, V, O] {
+func asOf[K comparable, V, W, O any](s Keyed[K, V], kind plan.Kind, name string, table VersionedTable[K, W], left, missing bool, f func(V, *W) (O, bool)) AsOf[K, V, O] {
 	s = s.partitioned(name)
+	s.wantsNulls(left)
 	n := &keyedNode[K, O]{n: s.add(kind, name, "", typeName[K]()+" → "+typeName[O]())}
 	n.n.Keyed, n.n.Aligned, n.n.Holds = true, true, true
 	vals := valueCodec(s.t, n.n, s.vals)
@@ -107,22 +147,27 @@ func asOf[K comparable, V, W, O any](s Keyed[K, V], kind plan.Kind, name string,
 		n.n.Inputs = append(n.n.Inputs, table.n)
 		*table.joins = append(*table.joins, n.n)
 	}
-	out := AsOf[K, V, O]{Keyed[K, O]{t: s.t, node: n, keys: s.keys}, new([]func(*compiler) task.KeyedFn[K, operator.LateRecord[V]])}
+	out := AsOf[K, V, O]{Keyed[K, O]{t: s.t, node: n, keys: s.keys}, new([]func(*compiler) task.KeyedFn[K, operator.LateRecord[V]]), new(time.Duration)}
 	s.sub(func(b *compiler) task.KeyedFn[K, V] {
 		next := n.compile(b)
 		row := func(c *task.Ctx, k K, t int64) *W {
-			if o, ok := b.made[table.n].(*operator.Versions[K, W]); ok {
+			if o, ok := b.made[table.n].(versions[K, W]); ok {
 				return o.AsOf(c, k, t)
 			}
 			return nil
 		}
-		return operator.NewAsOf(b.task, b.clock(n.n), operator.AsOfSpec[K, V, W]{Op: b.op(n.n), Store: name, Keys: s.keys, Vals: vals,
+		spec := operator.AsOfSpec[K, V, W]{Op: b.op(n.n), Store: name, Keys: s.keys, Vals: vals,
 			History: table.history.Milliseconds(), Row: row, Late: lateFan(b, *out.late),
 			Join: func(c *task.Ctx, k K, v V, w *W) {
 				if o, ok := f(v, w); ok {
 					next(c, k, o)
 				}
-			}}).Process
+			}}
+		if b.semantics.kafka {
+			o := operator.NewStreamAsOf(b.task, spec, out.grace.Milliseconds())
+			return operator.NoNulls(spec.Op, !left, true, o.Process)
+		}
+		return operator.NewAsOf(b.task, b.clock(n.n), spec).Process
 	})
 	return out
 }
@@ -133,4 +178,15 @@ func (a AsOf[K, V, O]) Late[X any](f func(K, LateRecord[V]) X) Stream[X] {
 	n, sub := lateStream(a.t, a.node.n, f)
 	*a.late = append(*a.late, sub)
 	return Stream[X]{t: a.t, node: n}
+}
+
+// Grace is how long records wait for versions that come out of order, under KafkaStreamsSemantics: until a record of the
+// stream that is so much newer has come. Zero, the default, joins them at once. Otherwise it has no meaning: records wait
+// for the watermark.
+func (a AsOf[K, V, O]) Grace(d time.Duration) AsOf[K, V, O] {
+	if d < 0 || d%time.Millisecond != 0 {
+		a.t.graph.Errorf(a.node.n, "its grace period is %v: use 0 or more, in whole milliseconds", d)
+	}
+	*a.grace = d
+	return a
 }

@@ -27,6 +27,8 @@ type Table[K comparable, A any] struct {
 	rows func(*compiler) operator.Lookup[K, A]
 	old  func() // asks for changes with the old rows
 	src  *tableSource[A]
+	// versions: it has the newest rows of a versioned table.
+	versions bool
 }
 
 // tableSource is what a table that is read from a topic knows of it.
@@ -124,7 +126,7 @@ func rowsOf[O interface {
 // derived is a table that is made from this one without a store.
 func derived[K comparable, A, B any](s Table[K, A], kind plan.Kind, detail string, vals codec.Codec[B], rows func(*compiler) operator.Lookup[K, B]) Table[K, B] {
 	n := s.t.graph.Add(&plan.Node{Kind: kind, Name: string(kind), Site: site(), Detail: detail, Type: typeName[K]() + " → " + typeName[B](), Keyed: true, Inputs: []*plan.Node{s.node.n}})
-	return Table[K, B]{t: s.t, node: &keyedNode[K, operator.Change[B]]{n: n}, keys: s.keys, vals: vals, rows: rows, old: s.old}
+	return Table[K, B]{t: s.t, node: &keyedNode[K, operator.Change[B]]{n: n}, keys: s.keys, vals: vals, rows: rows, old: s.old, versions: s.versions}
 }
 
 func (s Table[K, A]) sub(f func(*compiler) task.KeyedFn[K, operator.Change[A]]) {
@@ -157,7 +159,7 @@ func (s Table[K, A]) Filter(keep func(K, A) bool) Table[K, A] {
 	out := derived(s, "filter", "", s.vals, func(b *compiler) operator.Lookup[K, A] { return operator.FilteredLookup(keep, s.rows(b)) })
 	s.t.function(out.node.n, keep == nil)
 	s.sub(func(b *compiler) task.KeyedFn[K, operator.Change[A]] {
-		return operator.FilterRows(b.op(out.node.n), keep, out.node.compile(b))
+		return operator.FilterRows(b.op(out.node.n), keep, b.semantics.kafka && s.versions, out.node.compile(b))
 	})
 	return out
 }

@@ -106,6 +106,7 @@ func joinTables[K comparable, A, B, O any](left Table[K, A], right Table[K, B], 
 	}
 	out = derived(left, kind, "", codec.Codec[O](nil), func(b *compiler) operator.Lookup[K, O] { return op(b, nil).Lookup })
 	out.old = func() {} // old rows are there
+	out.versions = false
 	n := out.node.n
 	n.Aligned = true
 	left.t.function(n, missing)

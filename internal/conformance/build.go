@@ -134,6 +134,10 @@ func (b *build) rows(id string) (Table, error) {
 	if t, ok := b.table[id]; ok {
 		return t, nil
 	}
+	if v, ok := b.versions[id]; ok {
+		b.table[id] = v.Latest()
+		return b.table[id], nil
+	}
 	return Table{}, fmt.Errorf("there is no table %q before it", id)
 }
 

@@ -25,16 +25,8 @@ var pending = []string{
 	"kafka join-fk-left",
 	"kafka join-global-inner",
 	"kafka join-global-left",
-	"kafka join-stream-table-inner",
-	"kafka join-stream-table-left",
-	"kafka join-table-inner",
-	"kafka join-table-left",
-	"kafka join-table-outer",
 	"kafka punctuate-stream",
 	"kafka punctuate-wall",
-	"kafka suppress-time",
-	"kafka suppress-window",
-	"kafka versioned-table",
 }
 
 type count struct {

@@ -1,7 +1,8 @@
 package conformance
 
 import (
-	"time"
+	"errors"
+	"slices"
 
 	"github.com/millstream-go/millstream/window"
 )
@@ -67,8 +68,20 @@ func kafkaStreamTableJoin(b *build, n Node) error {
 	inner := func(l, r Value) Value { return join(&l, &r) }
 	left := func(l Value, r *Value) Value { return join(&l, r) }
 	b.operators = append(b.operators, n.ID)
-	if _, ok := b.versions[f.Right]; ok || f.GraceMS != nil {
-		return errNotBuilt
+	if v, ok := b.versions[f.Right]; ok {
+		grace := int64(0)
+		if f.GraceMS != nil {
+			grace = *f.GraceMS
+		}
+		if f.Kind == "inner" {
+			b.stream[n.ID] = l.JoinAsOf(n.ID, v, inner).Grace(ms(grace)).Keyed
+		} else {
+			b.stream[n.ID] = l.LeftJoinAsOf(n.ID, v, left).Grace(ms(grace)).Keyed
+		}
+		return nil
+	}
+	if f.GraceMS != nil {
+		return errors.New("a grace period needs a table with versions")
 	}
 	t, err := b.rows(f.Right)
 	if err != nil {
@@ -99,6 +112,10 @@ func kafkaTableJoin(b *build, n Node) error {
 	if err != nil {
 		return err
 	}
+	name := map[string]string{"inner": "join", "left": "leftjoin", "outer": "outerjoin"}[f.Kind] // it has no store
+	if name != "" && !slices.Contains(b.operators, name) {
+		b.operators = append(b.operators, name)
+	}
 	switch f.Kind {
 	case "inner":
 		b.table[n.ID] = l.Join(r, func(l, r Value) Value { return join(&l, &r) })
@@ -111,6 +128,3 @@ func kafkaTableJoin(b *build, n Node) error {
 	}
 	return nil
 }
-
-// interval is the pace of a punctuator.
-func interval(n int64) time.Duration { return ms(n) }

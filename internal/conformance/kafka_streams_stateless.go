@@ -43,7 +43,7 @@ func kafkaFilter(b *build, n Node) error {
 	if n.Op == "filter_not" {
 		keep = func(k Key, v Value) bool { return !p(k, v) }
 	}
-	if t, ok := b.table[f.Input]; ok {
+	if t, err := b.rows(f.Input); err == nil {
 		b.table[n.ID] = t.Filter(keep)
 		return nil
 	}
@@ -64,7 +64,7 @@ func kafkaMapValues(b *build, n Node) error {
 		return err
 	}
 	g := func(_ Key, v Value) Value { return fn(v) }
-	if t, ok := b.table[f.Input]; ok {
+	if t, err := b.rows(f.Input); err == nil {
 		b.table[n.ID] = t.MapValues(g)
 		return nil
 	}

@@ -32,7 +32,8 @@ func kafkaTable(b *build, n Node) error {
 		b.table[n.ID] = b.t.Table(src, f.Store)
 		return nil
 	}
-	return errNotBuilt
+	b.versions[n.ID] = b.t.VersionedTable(src, f.Store, ms(f.HistoryMS))
+	return nil
 }
 
 func kafkaToTable(b *build, n Node) error {

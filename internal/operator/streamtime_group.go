@@ -6,14 +6,17 @@ import (
 	"github.com/millstream-go/millstream/internal/task"
 )
 
-// RegroupNoNulls is Regroup that leaves out rows whose new key is null.
+// RegroupNoNulls is Regroup that leaves out rows whose new key is null, and stale changes.
 func RegroupNoNulls[K, G comparable, V any](op int32, key func(K, V) G, next task.KeyedFn[G, Change[V]]) task.KeyedFn[K, Change[V]] {
 	null := nullTest[G]()
 	if null == nil {
-		return Regroup(op, key, next)
+		null = func(G) bool { return false }
 	}
 	return func(c *task.Ctx, k K, ch Change[V]) {
 		c.Op = op
+		if c.Stale {
+			return
+		}
 		var from, to G
 		if ch.Old != nil {
 			if from = key(k, *ch.Old); null(from) {

@@ -11,8 +11,9 @@ import (
 // Operators on tables that keep nothing themselves: each handles the changes of a table, and has a Lookup that finds
 // the same rows.
 
-// FilterRows keeps the rows for which keep is true.
-func FilterRows[K comparable, V any](op int32, keep func(K, V) bool, next task.KeyedFn[K, Change[V]]) task.KeyedFn[K, Change[V]] {
+// FilterRows keeps the rows for which keep is true. With every, a change of a row that is kept neither before nor after it
+// is handed on as well.
+func FilterRows[K comparable, V any](op int32, keep func(K, V) bool, every bool, next task.KeyedFn[K, Change[V]]) task.KeyedFn[K, Change[V]] {
 	return func(c *task.Ctx, k K, ch Change[V]) {
 		c.Op = op
 		if ch.Old != nil && !keep(k, *ch.Old) {
@@ -21,7 +22,7 @@ func FilterRows[K comparable, V any](op int32, keep func(K, V) bool, next task.K
 		if ch.New != nil && !keep(k, *ch.New) {
 			ch.New = nil
 		}
-		if ch.Old != nil || ch.New != nil {
+		if ch.Old != nil || ch.New != nil || every {
 			next(c, k, ch)
 		}
 	}
@@ -79,7 +80,10 @@ func RowValues[K comparable, V any](next task.KeyedFn[K, V]) task.KeyedFn[K, Cha
 			if ch.New != nil {
 				v = *ch.New
 			}
+			stale := c.Stale // no more than a record from here on
+			c.Stale = false
 			next(c, k, v)
+			c.Stale = stale
 		}
 	}
 	return func(c *task.Ctx, k K, ch Change[V]) {
@@ -115,6 +119,9 @@ type TableJoin[K comparable, L, R, O any] struct {
 // Left takes a change of the left table.
 func (j *TableJoin[K, L, R, O]) Left(c *task.Ctx, k K, ch Change[L]) {
 	c.Op = j.Op
+	if j.stale(c) {
+		return
+	}
 	r, t := j.RightRows(c, k)
 	j.change(c, k, r != nil, t, j.pair(ch.Old, r), j.pair(ch.New, r))
 }
@@ -122,8 +129,19 @@ func (j *TableJoin[K, L, R, O]) Left(c *task.Ctx, k K, ch Change[L]) {
 // Right takes a change of the right table.
 func (j *TableJoin[K, L, R, O]) Right(c *task.Ctx, k K, ch Change[R]) {
 	c.Op = j.Op
+	if j.stale(c) {
+		return
+	}
 	l, t := j.LeftRows(c, k)
 	j.change(c, k, l != nil, t, j.pair(l, ch.Old), j.pair(l, ch.New))
+}
+
+// stale counts a stale change as skipped.
+func (j *TableJoin[K, L, R, O]) stale(c *task.Ctx) bool {
+	if c.Stale {
+		c.Task.Operators[j.Op].Skipped++
+	}
+	return c.Stale
 }
 
 func (j *TableJoin[K, L, R, O]) pair(l *L, r *R) *O {

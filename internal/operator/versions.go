@@ -19,6 +19,8 @@ type Versions[K comparable, V any] struct {
 	clock  *task.Clock
 	timers *timers
 	before int64 // the watermark at the last Advance
+	// changes take those of the newest versions; nil: nobody does.
+	changes task.KeyedFn[K, Change[V]]
 }
 
 // VersionsSpec is what the topology says about Versions.
@@ -41,10 +43,11 @@ type version[V any] struct {
 	val  *V // nil: deleted
 }
 
-// NewVersions adds the operator to a task. The clock is that of all who ask.
-func NewVersions[K comparable, V any](t *task.Task, clock *task.Clock, s VersionsSpec[K, V]) *Versions[K, V] {
-	o := &Versions[K, V]{rows: newRows(t, task.KindVersions, s.Store, s.Keys, codec.Codec[history[V]](historyCodec[V]{s.Vals})), VersionsSpec: s,
-		clock: clock, timers: newTimers(t, s.Store), before: eventtime.None}
+// NewVersions adds the operator to a task. The clock is that of all who ask. changes take those of the newest versions, and
+// may be nil.
+func NewVersions[K comparable, V any](t *task.Task, clock *task.Clock, s VersionsSpec[K, V], changes task.KeyedFn[K, Change[V]]) *Versions[K, V] {
+	o := &Versions[K, V]{rows: newRows(t, task.KindVersions, s.Store, s.Keys, newHistoryCodec(s.Vals)), VersionsSpec: s,
+		clock: clock, timers: newTimers(t, s.Store), before: eventtime.None, changes: changes}
 	t.AddStateful(o)
 	t.AddTimed(o)
 	return o
@@ -66,6 +69,11 @@ func (o *Versions[K, V]) Put(c *task.Ctx, k K, v *V) {
 		e.live, e.val, e.time = true, history[V]{due: eventtime.None}, math.MinInt64
 	}
 	h := &e.val
+	ch, newest := Change[V]{New: v}, true
+	if n := len(h.versions); n > 0 {
+		ch.Old = h.versions[n-1].val
+		newest = c.Time >= h.versions[n-1].time
+	}
 	i := h.at(c.Time)
 	if i >= 0 && h.versions[i].time == c.Time {
 		h.versions[i].val = v
@@ -76,6 +84,22 @@ func (o *Versions[K, V]) Put(c *task.Ctx, k K, v *V) {
 	e.revision++
 	o.table.touch(e)
 	o.forget(e, string(c.Key), o.clock.W)
+	if o.changes != nil && newest && (ch.Old != nil || ch.New != nil) {
+		o.changes(c, k, ch)
+	}
+}
+
+// Newest is the Lookup of the newest versions.
+func (o *Versions[K, V]) Newest(c *task.Ctx, k K) (*V, int64) {
+	h, _ := o.Row(c, k)
+	if h == nil || len(h.versions) == 0 {
+		return nil, 0
+	}
+	v := h.versions[len(h.versions)-1]
+	if v.val == nil {
+		return nil, 0
+	}
+	return v.val, v.time
 }
 
 // at is the place of the version that is valid at a time; -1 if there was none yet.
@@ -191,6 +215,10 @@ func (o *Versions[K, V]) Held() int { return o.rows.Held() + o.timers.held() }
 // ClosedThrough implements task.Closer.
 func (o *Versions[K, V]) ClosedThrough() task.MarkerClosed {
 	return task.MarkerClosed{Store: o.id, Through: o.clock.W}
+}
+
+func newHistoryCodec[V any](vals codec.Codec[V]) codec.Codec[history[V]] {
+	return historyCodec[V]{vals}
 }
 
 // historyCodec writes the timer's time, then the versions: for each the time, a byte (1: it has a value), and the value

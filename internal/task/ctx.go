@@ -21,6 +21,7 @@ type Ctx struct {
 	Op      int32 // the operator at work, to be named if it fails
 	Port    *Port // the input that the record came from; nil while a timer or the closing of a window runs
 	Task    *Task
+	Stale   bool // a change of a row that is older than what the row is; see operator.StreamVersions
 
 	rejected error
 	policy   *onerror.Policy
