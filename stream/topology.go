@@ -200,6 +200,9 @@ func (t *Topology) watermark(n *plan.Node, w Watermark) {
 	}
 	et := &plan.EventTime{Bound: w.OutOfOrder.Milliseconds(), Idle: w.Idle.Milliseconds(), Node: n}
 	n.EventTime = et
+	if list := plan.Asyncs(n, false); len(list) > 0 {
+		t.graph.Errorf(n, "it comes after %q, which keeps records: event time is set before that", list[0].Name)
+	}
 	for _, s := range plan.Sources(n) {
 		switch {
 		case s.Kind == plan.Repartition:
@@ -214,9 +217,6 @@ func (t *Topology) watermark(n *plan.Node, w Watermark) {
 
 // function notes that an operator has no function.
 func (t *Topology) function(n *plan.Node, missing bool) {
-	if list := plan.Asyncs(n, false); len(list) > 0 {
-		t.graph.Errorf(n, "it comes after %q, which keeps records: event time is set before that", list[0].Name)
-	}
 	if missing {
 		t.graph.Errorf(n, "its function is nil: give it one")
 	}

@@ -176,7 +176,6 @@ func Time(n *Node, itself bool) (sources []*Node, delays []int64, stage int) {
 	return sources, delays, stage
 }
 
-// behind is like Sources, but looks through tables too.
 // Asyncs are the nodes before a node, within its subtopology, that keep records while calls are made for them. With itself,
 // the node counts too.
 func Asyncs(n *Node, itself bool) (list []*Node) {
@@ -201,6 +200,7 @@ func Asyncs(n *Node, itself bool) (list []*Node) {
 	return list
 }
 
+// behind is like Sources, but looks through tables too.
 func behind(n *Node) (list []*Node) {
 	seen := map[*Node]bool{}
 	var walk func(*Node)

@@ -121,6 +121,7 @@ func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-
 	cancel()
 	e.session.Close(closing)
 	e.background.Wait()
+	e.awaitCalls()
 	for _, s := range e.slots {
 		s.task.Close()
 	}
@@ -128,7 +129,6 @@ func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-
 }
 
 func (e *engine) coordinate(ctx, run context.Context, leave <-chan chan error, fault <-chan error) error {
-	e.awaitCalls()
 	tick := time.NewTicker(e.cfg.CommitEvery)
 	defer tick.Stop()
 	again := false // an epoch was asked for while the last one was being committed

@@ -121,10 +121,10 @@ func (t *Task) read(p *Port, n int) (done int) {
 		t.touched = true
 		m, x = t.Out.mark(), t.Cross.mark()
 		c.Time, c.Key, c.Headers, c.Port = r.Time, r.Key, r.Headers, p
-		if p.Spec.Repartition && t.control(p, r) {
 		if len(t.changes) > 0 {
 			t.keep()
 		}
+		if p.Spec.Repartition && t.control(p, r) {
 			p.pass()
 			done++
 			continue
@@ -193,10 +193,10 @@ func (t *Task) tick(p *Port) {
 		if w, ok := k.merge(); ok && w > k.next {
 			k.next = w
 			t.moved = true
-			fire = fire || w >= k.due
 			if w = k.now(); k.stage == 0 {
 				k.W = max(k.W, w)
 			}
+			fire = fire || w >= k.due
 		}
 	}
 	if fire {
