@@ -12,6 +12,7 @@ import (
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/onerror"
 	"github.com/millstream-go/millstream/sink"
+	"github.com/millstream-go/millstream/source"
 )
 
 // Build checks topology and configuration and returns an application that is ready to Run, or every mistake, joined.
@@ -176,6 +177,9 @@ func input(app string, n *plan.Node) engine.Input {
 	}
 	if et := n.Input.EventTime; et != nil {
 		in.Port.Bound, in.Port.IdleAfter = et.Bound, et.Idle
+		if in.Start.Range.End == source.Never { // else nothing follows: time need not go on
+			in.Port.ProvenAfter = et.Proven
+		}
 	}
 	return in
 }

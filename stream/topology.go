@@ -183,11 +183,19 @@ type Watermark struct {
 	// Idle is how long a partition may be silent, with nothing left to read, before it is left out of the merge, so
 	// that it does not hold up the others. Zero: for ever.
 	Idle time.Duration
+	// Proven lets time go on in a partition that is silent, for event times that follow the wall clock: when no record
+	// has come for so long, and the partition is proven to have been read to the end of all that was written to it by a
+	// moment T, its watermark becomes T less OutOfOrder. A record that reaches the partition later than OutOfOrder after
+	// its event time may then be late. Zero: time stands still. Not together with Idle.
+	Proven time.Duration
 }
 
 func (w Watermark) String() string {
 	s := "out of order " + w.OutOfOrder.String()
-	if w.Idle == 0 {
+	switch {
+	case w.Proven > 0:
+		return s + ", goes on when proven silent for " + w.Proven.String()
+	case w.Idle == 0:
 		return s + ", never idle"
 	}
 	return s + ", idle after " + w.Idle.String()
@@ -198,7 +206,13 @@ func (t *Topology) watermark(n *plan.Node, w Watermark) {
 	if w.OutOfOrder < 0 || w.Idle < 0 {
 		t.graph.Errorf(n, "a watermark's OutOfOrder and Idle must not be negative")
 	}
-	et := &plan.EventTime{Bound: w.OutOfOrder.Milliseconds(), Idle: w.Idle.Milliseconds(), Node: n}
+	switch {
+	case w.Proven < 0, w.Proven%time.Millisecond != 0:
+		t.graph.Errorf(n, "a watermark's Proven is %v: use whole milliseconds", w.Proven)
+	case w.Proven > 0 && w.Idle > 0:
+		t.graph.Errorf(n, "a watermark has Idle and Proven: a silent partition is either left out, or goes on; use one")
+	}
+	et := &plan.EventTime{Bound: w.OutOfOrder.Milliseconds(), Idle: w.Idle.Milliseconds(), Proven: w.Proven.Milliseconds(), Node: n}
 	n.EventTime = et
 	if list := plan.Asyncs(n, false); len(list) > 0 {
 		t.graph.Errorf(n, "it comes after %q, which keeps records: event time is set before that", list[0].Name)

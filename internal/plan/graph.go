@@ -58,6 +58,7 @@ type Input struct {
 // EventTime says how watermarks are made. In milliseconds.
 type EventTime struct {
 	Bound, Idle int64
+	Proven      int64
 	Node        *Node
 }
 

@@ -110,6 +110,13 @@ func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-
 	if ends, ok := e.session.(connect.Ender); ok && e.prog.bounded() {
 		e.background.Go(func() { e.awaitEnd(run, ends) })
 	}
+	if pace := e.prog.provePace(); pace > 0 {
+		if ends, ok := e.session.(connect.Ender); ok {
+			e.background.Go(func() { e.prove(run, ends, pace) })
+		} else {
+			e.log.Warn("the connector cannot tell where partitions end: Watermark.Proven has no effect, and the watermarks of silent partitions stand still")
+		}
+	}
 	ready()
 	err := e.coordinate(ctx, run, leave, fault)
 	close(e.gone)

@@ -22,6 +22,7 @@ type PortSpec struct {
 	Upstream    int   // number of upstream tasks, of a repartition
 	Bound       int64 // ms that records may be out of order
 	IdleAfter   int64 // ms without a record after which the input is idle; 0: never
+	ProvenAfter int64 // ms without a record after which a proof that there is none moves the time; 0: never
 	MaxAhead    int64 // ms that a record's time may lie ahead of the wall clock; negative: no bound
 	First       bool  // a table: it is read to the end that it had at start before other ports are read
 }
@@ -60,6 +61,9 @@ type Port struct {
 	// offered is the position behind all that was offered, or where the batches begin.
 	offered source.Position
 	offers  bool // offered is known
+	// proof was handed in and not used yet.
+	proof    Proof
+	hasProof bool
 }
 
 // Offer appends a batch to the queue. It is the one method that another goroutine than the task's owner may call, with

@@ -34,6 +34,7 @@ func (t *Task) Step(now int64, n int) (worked bool, err error) {
 		worked = true
 	}
 	if t.err == nil {
+		worked = t.prove() || worked
 		t.idle()
 		worked = t.fireWall() || worked
 	}

@@ -128,6 +128,11 @@ func (d *Driver) turnOf(s *slot) (worked bool) {
 		}
 		worked = worked || delivered || mark != nil
 	}
+	for _, f := range s.feeds {
+		if f.port.Spec.ProvenAfter > 0 {
+			f.port.Prove(task.Proof{At: d.now, End: source.At(f.part.end), Nothing: f.part.end == 0})
+		}
+	}
 	worked = d.answer(s.task) || worked
 	stepped, err := s.task.Step(d.now, d.o.batch)
 	if err == nil {
