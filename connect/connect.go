@@ -59,6 +59,8 @@ type App struct {
 	// inputs of one group goes to one instance. Every input is in exactly one group.
 	Groups [][]string
 	Sinks  []string
+	// Global are topics that each instance reads whole, by ReadChangelog, beside its sources.
+	Global []string
 	// Internal are the topics that belong to the application: repartition topics and changelogs.
 	Internal []InternalTopic
 	// FetchBytes bounds what the session holds of fetched records.
@@ -142,7 +144,7 @@ type Session interface {
 	// Committed returns what was committed for the partitions, once no open transaction can still change it.
 	// Partitions without a commit are missing from the result.
 	Committed(ctx context.Context, parts []source.Partition) (map[source.Partition]Committed, error)
-	// ReadChangelog reads a partition of an internal topic from a position to the end that it has when called, with
+	// ReadChangelog reads a partition of an internal topic, or of one in App.Global, from a position to the end that it has when called, with
 	// committed records only, and returns the position after the last. The end is exact: it waits for transactions
 	// that are open below it. Call it after Committed.
 	ReadChangelog(ctx context.Context, part source.Partition, from source.Position, apply func([]source.Record) error) (source.Position, error)

@@ -21,6 +21,7 @@ type VersionedTable[K comparable, V any] struct {
 	joins   *[]*plan.Node
 	vals    codec.Codec[V]
 	latest  *latest[K, V]
+	late    *[]func(*compiler) task.KeyedFn[K, operator.LateRecord[*V]]
 }
 
 // latest is the table of a versioned table's newest versions, if it is asked for.
@@ -30,7 +31,7 @@ type latest[K comparable, V any] struct{ table *Table[K, V] }
 // key's row from its own time on, until the time of the next; a null value means that there is no row. Records may come
 // in any order: a later one with the same time replaces the earlier. Versions are kept until they are no more than
 // history behind the watermark of the table and all streams that are joined with it; a record that comes later than that
-// is late, and counted.
+// is late, counted, and offered by Late.
 //
 // The topic is read at start as that of Topology.Table is.
 func (t *Topology) VersionedTable[K comparable, V any](src source.KeyedSource[K, V], store string, history time.Duration) VersionedTable[K, V] {
@@ -42,10 +43,10 @@ func (t *Topology) VersionedTable[K comparable, V any](src source.KeyedSource[K,
 	if history < 0 || history%time.Millisecond != 0 {
 		t.graph.Errorf(n, "its history is %v: use 0 or more, in whole milliseconds", history)
 	}
-	out := VersionedTable[K, V]{t, n, keys, &tableSource[V]{n: in}, history, new([]*plan.Node), vals, &latest[K, V]{}}
+	out := VersionedTable[K, V]{t, n, keys, &tableSource[V]{n: in}, history, new([]*plan.Node), vals, &latest[K, V]{}, new([]func(*compiler) task.KeyedFn[K, operator.LateRecord[*V]])}
 	t.roots[in] = func(b *compiler, p *task.Port) {
 		o := once(b, n, func() versions[K, V] {
-			spec := operator.VersionsSpec[K, V]{Op: b.op(n), Store: store, Keys: keys, Vals: vals, History: history.Milliseconds()}
+			spec := operator.VersionsSpec[K, V]{Op: b.op(n), Store: store, Keys: keys, Vals: vals, History: history.Milliseconds(), Late: lateFan(b, *out.late)}
 			var changes task.KeyedFn[K, operator.Change[V]]
 			if out.latest.table != nil {
 				changes = out.latest.table.changes(b)
@@ -104,6 +105,14 @@ func (s VersionedTable[K, V]) EventTime(at func(V) time.Time, w Watermark) Versi
 func (s VersionedTable[K, V]) Watermark(w Watermark) VersionedTable[K, V] {
 	s.t.watermark(s.n, w)
 	return s
+}
+
+// Late makes a stream of the versions that came too late to be one: more than the table's history behind the watermark. A
+// nil value is a deletion. They are counted whether or not it is used. The Span of a LateRecord is empty.
+func (s VersionedTable[K, V]) Late[X any](f func(K, LateRecord[*V]) X) Stream[X] {
+	n, sub := lateStream(s.t, s.n, f)
+	*s.late = append(*s.late, sub)
+	return Stream[X]{t: s.t, node: n}
 }
 
 // JoinAsOf joins each record with the row of its key as it was at the record's time; a record without one makes

@@ -19,7 +19,7 @@ import (
 // It talks to nobody yet.
 func (t *Topology) Build(c Config) (*App, error) {
 	c = c.withDefaults()
-	errs := append(t.graph.Check(c.AppID), c.check()...)
+	errs := slices.Concat(t.graph.Check(c.AppID), t.checkGlobals(), c.check())
 	connector, err := t.connector(c)
 	if err != nil {
 		errs = append(errs, err)
@@ -48,7 +48,11 @@ func (t *Topology) connector(c Config) (connect.Connector, error) {
 	var found connect.Connector
 	var errs []error
 	missing := map[string]bool{}
-	for _, n := range t.graph.Nodes {
+	nodes := slices.Clone(t.graph.Nodes)
+	for _, g := range t.globals {
+		nodes = append(nodes, g.n)
+	}
+	for _, n := range nodes {
 		system := n.System
 		if n.Kind == plan.Source {
 			system = n.Input.Spec.System
@@ -87,6 +91,11 @@ func (t *Topology) program(app string, s Semantics) *engine.Program {
 			}
 		}
 	}
+	globals := map[*global]any{}
+	for _, g := range t.globals {
+		made, o := g.make()
+		prog.Globals, globals[g] = append(prog.Globals, made), o
+	}
 	direct := map[*plan.Node]bool{}
 	for _, p := range t.graph.Subtopologies() {
 		sub := &engine.Subtopology{Name: p.Name}
@@ -108,7 +117,7 @@ func (t *Topology) program(app string, s Semantics) *engine.Program {
 			prog.Stores = append(prog.Stores, engine.Store{Name: s.Name, Kind: s.Kind, Key: s.Key, Value: s.Value, Window: s.Window, Subtopology: p.Name})
 		}
 		sub.Compile = func(tk *task.Task, f engine.Facts) {
-			b := &compiler{task: tk, env: env{app, f}, semantics: s, memo: map[*plan.Node]any{}, made: map[*plan.Node]any{}, ops: map[*plan.Node]int32{}, holds: map[*plan.Node]*task.Hold{}, direct: direct}
+			b := &compiler{task: tk, env: env{app, f}, semantics: s, memo: map[*plan.Node]any{}, made: map[*plan.Node]any{}, ops: map[*plan.Node]int32{}, holds: map[*plan.Node]*task.Hold{}, direct: direct, globals: globals}
 			for _, n := range p.Inputs {
 				for _, port := range tk.Ports {
 					if port.Spec.Name == n.Topic(app) {

@@ -25,6 +25,8 @@ type Topology struct {
 	graph *plan.Graph
 	roots map[*plan.Node]func(*compiler, *task.Port)
 	ends  []engine.End
+	// globals are the tables that each instance has whole.
+	globals []*global
 }
 
 // New begins a topology. The name is for people, in descriptions and logs.
@@ -43,6 +45,8 @@ type compiler struct {
 	holds     map[*plan.Node]*task.Hold
 	// direct are the repartitions that bring keys to where the producers of a keyed source do.
 	direct map[*plan.Node]bool
+	// globals are the operator.Global of the global tables.
+	globals map[*global]any
 }
 
 // op returns the operator's number in the task.

@@ -66,6 +66,7 @@ func (s *session) names() []string {
 		names = append(names, src.Name)
 	}
 	names = append(names, s.app.Sinks...)
+	names = append(names, s.app.Global...)
 	for _, t := range s.app.Internal {
 		names = append(names, t.Name)
 	}
@@ -117,6 +118,9 @@ func (s *session) requireTopics() error {
 	}
 	for _, name := range s.app.Sinks {
 		need("sink", name)
+	}
+	for _, name := range s.app.Global {
+		need("global table", name)
 	}
 	slices.Sort(missing)
 	if missing = slices.Compact(missing); len(missing) > 0 {

@@ -76,6 +76,7 @@ type build struct {
 	stream map[string]Stream
 	table  map[string]Table
 	window map[string]windows
+	global map[string]stream.GlobalTable[Key, Value]
 	// versions are tables that were asked for with versions.
 	versions map[string]Versions
 	// operators are those whose dropped records are counted, by name.

@@ -23,8 +23,6 @@ var pending = []string{
 	"kafka cogroup",
 	"kafka join-fk-inner",
 	"kafka join-fk-left",
-	"kafka join-global-inner",
-	"kafka join-global-left",
 	"kafka punctuate-stream",
 	"kafka punctuate-wall",
 }

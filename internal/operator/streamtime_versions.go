@@ -40,7 +40,7 @@ func (o *StreamVersions[K, V]) oldest() int64 {
 func (o *StreamVersions[K, V]) Put(c *task.Ctx, k K, v *V) {
 	c.Op = o.Op
 	if c.Time < o.oldest() {
-		c.Task.Operators[o.Op].Late++
+		late(c, o.Op, k, v, o.time.W, o.Late)
 		return
 	}
 	o.time.see(c.Time)

@@ -30,6 +30,8 @@ type VersionsSpec[K comparable, V any] struct {
 	Keys    codec.Codec[K]
 	Vals    codec.Codec[V]
 	History int64 // ms
+	// Late gets versions that came too late, nil for a deletion. It may be nil.
+	Late task.KeyedFn[K, LateRecord[*V]]
 }
 
 // history is the versions of a row, the oldest first.
@@ -57,7 +59,7 @@ func NewVersions[K comparable, V any](t *task.Task, clock *task.Clock, s Version
 func (o *Versions[K, V]) Put(c *task.Ctx, k K, v *V) {
 	c.Op = o.Op
 	if behind(c.Time, o.History, o.clock.W) {
-		c.Task.Operators[o.Op].Late++
+		late(c, o.Op, k, v, o.clock.W, o.Late)
 		return
 	}
 	e, err := o.find(o.table, k, 0)

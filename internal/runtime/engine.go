@@ -103,6 +103,10 @@ func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-
 	}
 	e.committer.Produce, e.committer.Release = e.produce, e.out.release
 	e.background.Go(func() {
+		if err := e.loadGlobals(run); err != nil {
+			e.fail(err)
+			return
+		}
 		if err := e.session.Run(run, e); err != nil {
 			e.fail(err)
 		}

@@ -32,6 +32,7 @@ type Program struct {
 	Subtopologies []*Subtopology // upstream ones first
 	Stores        []Store
 	Sinks         []string
+	Globals       []Global
 	Memory        bool // repartitions are within the process, without topics
 }
 

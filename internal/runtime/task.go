@@ -37,6 +37,7 @@ func (p *Program) Topics(app connect.App) connect.App {
 			app.Internal = append(app.Internal, changelog)
 		}
 	}
+	app.Global = p.globalTopics()
 	app.OwnAll = p.Memory
 	return app
 }

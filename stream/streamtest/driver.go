@@ -86,10 +86,11 @@ type Driver struct {
 	calls     []*call // under way
 	epoch     uint64
 	starts    int
-	steps     int           // since the last commit
-	deadly    []Step        // the steps at which Crash kills
-	overlap   bool          // an epoch is being committed while the next one goes on
-	waiting   []sink.Record // that the next one has written
+	steps     int                // since the last commit
+	deadly    []Step             // the steps at which Crash kills
+	overlap   bool               // an epoch is being committed while the next one goes on
+	waiting   []sink.Record      // that the next one has written
+	followed  map[*partition]int // places in the partitions of global tables up to which they were read
 }
 
 // slot is a task and what feeds it.
@@ -160,6 +161,13 @@ func (d *Driver) open() (err error) {
 	d.committer = &checkpoint.Committer{Session: d.session, Store: d.store, Guarantee: d.o.guarantee, Owner: owner, Produce: d.produce}
 	d.epoch++
 	d.slots, d.calls = nil, nil
+	d.followed = map[*partition]int{}
+	for _, g := range d.prog.Globals {
+		g.Reset()
+	}
+	if err := d.follow(); err != nil {
+		return err
+	}
 	for _, sub := range d.prog.Subtopologies {
 		spec := &task.Spec{Subtopology: sub.Name, Owner: owner, Changelog: sub.Changelog, KeyGroups: d.o.keyGroups}
 		spec.MaxHeld.Store(d.o.cache)

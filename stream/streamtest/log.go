@@ -47,6 +47,10 @@ func newBroker(d *Driver) *broker {
 		b.sources[s.Name] = true
 		b.create(s.Name, 0)
 	}
+	for _, s := range app.Global {
+		b.sources[s] = true
+		b.create(s, 0)
+	}
 	for _, s := range app.Sinks {
 		b.create(s, 0)
 	}

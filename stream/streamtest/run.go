@@ -87,6 +87,10 @@ func (d *Driver) settle(commit bool) {
 func (d *Driver) work() (worked bool) {
 	d.t.Helper()
 	for d.err == nil {
+		if err := d.follow(); err != nil {
+			d.stop(err)
+			return worked
+		}
 		again := false
 		starts := d.starts
 		for _, s := range d.slots {
