@@ -3,6 +3,7 @@
 package sink
 
 import (
+	"github.com/millstream-go/millstream/onerror"
 	"github.com/millstream-go/millstream/source"
 	"github.com/millstream-go/millstream/stream/codec"
 )
@@ -22,6 +23,7 @@ type Spec struct {
 	System     string // the connector that serves it: "kafka"
 	Name       string // topic or stream
 	RoundRobin bool
+	OnError    *onerror.Policy // nil: that of the record's source
 }
 
 // Kafka describes a topic. Records carry the key of the stream they come from (the key of the record that was read, or
@@ -46,6 +48,13 @@ func (s Sink[V]) RoundRobin() Sink[V] {
 // Partitioned lets route choose the partition, from 0 to partitions-1. A number outside of it is the record's error.
 func (s Sink[V]) Partitioned(route func(v V, partitions int32) int32) Sink[V] {
 	s.Route = route
+	return s
+}
+
+// OnError says what becomes of records that cannot be written: that the codec or the partitioner refuses, or the topic for
+// their size or their time. Without it they go to the policy of their source.
+func (s Sink[V]) OnError(p onerror.Policy) Sink[V] {
+	s.Spec.OnError = &p
 	return s
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/millstream-go/millstream/internal/plan"
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/onerror"
+	"github.com/millstream-go/millstream/sink"
 	"github.com/millstream-go/millstream/stream/codec"
 )
 
@@ -136,6 +137,13 @@ func (a Async[V, R]) describe() string {
 func (t *Topology) retry(n *plan.Node, r onerror.Retry) {
 	if r.Attempts < 0 || r.Backoff < 0 || r.MaxBackoff < 0 {
 		t.graph.Errorf(n, "its Retry has a negative number: use positive ones, or 0 for the defaults")
+	}
+}
+
+// refused notes the policy of a sink.
+func (t *Topology) refused(n *plan.Node, s sink.Spec) {
+	if s.OnError != nil {
+		t.policy(n, []onerror.Policy{*s.OnError})
 	}
 }
 

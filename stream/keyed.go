@@ -220,6 +220,7 @@ func (s Keyed[K, V]) partitionedAs(name, store string) Keyed[K, V] {
 func (s Keyed[K, V]) To(d sink.Sink[V]) {
 	n := s.add(plan.Sink, d.Spec.Name, d.Spec.System, typeName[V]())
 	n.System, n.Topics = d.Spec.System, []string{d.Spec.Name}
+	s.t.refused(n, d.Spec)
 	s.t.ends = append(s.t.ends, engine.End{Topic: d.Spec.Name, Value: d.Value})
 	if d.Value == nil {
 		s.t.graph.Errorf(n, "it has no codec: name one, for example codec.JSON[%s]()", typeName[V]())

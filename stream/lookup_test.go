@@ -121,7 +121,9 @@ func TestBadLookup(t *testing.T) {
 // Orders get the name of their customer from a service, which is asked once a minute for each.
 func ExampleKeyed_JoinLookup() {
 	topo := stream.New("orders")
-	name := func(_ context.Context, customer string) (string, bool, error) { return "Ms " + upper(customer), true, nil }
+	name := func(_ context.Context, customer string) (string, bool, error) {
+		return "Ms " + upper(customer), true, nil
+	}
 	topo.From(source.Kafka("in", codec.String)).KeyBy(letter).
 		JoinLookup("names", stream.Lookup[string, string]{Find: name, TTL: time.Minute, Timeout: time.Second},
 			func(order, name string) string { return order + " of " + name }).

@@ -9,7 +9,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/millstream-go/millstream/connect"
+	"github.com/millstream-go/millstream/onerror"
+	"github.com/millstream-go/millstream/sink"
+	"github.com/millstream-go/millstream/source"
 	"github.com/millstream-go/millstream/stream"
+	"github.com/millstream-go/millstream/stream/codec"
 	"github.com/millstream-go/millstream/stream/streamtest"
 )
 
@@ -161,4 +165,26 @@ func TestGuaranteesInCrashes(t *testing.T) {
 			})
 		}
 	}
+}
+
+// What a sink cannot write goes to its own policy, if it has one, with the record as it was read.
+func TestSinkPolicy(t *testing.T) {
+	limit := streamtest.Limits("out", connect.Limits{MaxBytes: 8})
+	build := func(topo *stream.Topology) {
+		s := topo.From(source.Kafka("in", codec.String, source.OnError(onerror.Fail)))
+		s.To(sink.Kafka("out", codec.String).OnError(onerror.DeadLetter("dead")))
+		s.KeyBy(letter).Reduce("last", func(_, s string) string { return s }).To(sink.Kafka("out", codec.String).OnError(onerror.Skip))
+	}
+	streamtest.EveryWay(t, made(build), func(t *testing.T, d *streamtest.Driver) {
+		d.Pipe("in", noon, "a", "far too long", "b")
+		assert.ElementsMatch(t, []string{"a", "a", "b", "b"}, d.Drain[string]("out"))
+		dead := d.Records("dead")
+		require.Len(t, dead, 1)
+		assert.Equal(t, "far too long", string(dead[0].Value))
+	}, limit)
+	topo := stream.New("bad")
+	texts(topo).To(sink.Kafka("out", codec.String).OnError(onerror.DeadLetter("")))
+	got := mistakes(t, topo, goodConfig(t))
+	require.Len(t, got, 1)
+	assert.Contains(t, got[0], `sink "out": the dead-letter topic has no name`)
 }

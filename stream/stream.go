@@ -183,6 +183,7 @@ func (s Stream[V]) KeyByWith[K comparable](key func(V) K, keys codec.Codec[K]) K
 func (s Stream[V]) To(d sink.Sink[V]) {
 	n := s.add(plan.Sink, d.Spec.System, typeName[V]())
 	n.Name, n.System, n.Topics = d.Spec.Name, d.Spec.System, []string{d.Spec.Name}
+	s.t.refused(n, d.Spec)
 	s.t.ends = append(s.t.ends, engine.End{Topic: d.Spec.Name, Value: d.Value})
 	if d.Value == nil {
 		s.t.graph.Errorf(n, "it has no codec: name one, for example codec.JSON[%s]()", typeName[V]())

@@ -215,6 +215,7 @@ func (s Table[K, A]) To(d sink.Sink[A]) {
 	s.old()
 	n := s.t.graph.Add(&plan.Node{Kind: plan.Sink, Name: d.Spec.Name, Site: site(), Detail: d.Spec.System, Type: typeName[A](), Inputs: []*plan.Node{s.node.n},
 		System: d.Spec.System, Topics: []string{d.Spec.Name}})
+	s.t.refused(n, d.Spec)
 	s.t.ends = append(s.t.ends, engine.End{Topic: d.Spec.Name, Value: d.Value})
 	switch {
 	case d.Value == nil:

@@ -60,7 +60,7 @@ func Sink[V any](op int32, d *Destination, s sink.Sink[V]) task.Fn[V] {
 			err = d.accepts(c, len(b))
 		}
 		if err != nil {
-			c.Reject(fmt.Errorf("write to %s: %w", d.Name, err), nil)
+			c.Reject(fmt.Errorf("write to %s: %w", d.Name, err), s.Spec.OnError)
 			return
 		}
 		part := sink.ByKey
@@ -68,7 +68,7 @@ func Sink[V any](op int32, d *Destination, s sink.Sink[V]) task.Fn[V] {
 		case s.Route != nil:
 			part = s.Route(v, d.Partitions)
 			if part < 0 || part >= d.Partitions {
-				c.Reject(fmt.Errorf("write to %s: the partitioner chose partition %d of %d", d.Name, part, d.Partitions), nil)
+				c.Reject(fmt.Errorf("write to %s: the partitioner chose partition %d of %d", d.Name, part, d.Partitions), s.Spec.OnError)
 				return
 			}
 		case d.RoundRobin:

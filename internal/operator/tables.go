@@ -190,7 +190,7 @@ func TableSink[K comparable, V any](op int32, d *Destination, s sink.Sink[V], ke
 			err = d.accepts(c, len(b))
 		}
 		if err != nil {
-			c.Reject(fmt.Errorf("write to %s: %w", d.Name, err), nil)
+			c.Reject(fmt.Errorf("write to %s: %w", d.Name, err), s.Spec.OnError)
 			return
 		}
 		c.Task.Operators[op].Records++

@@ -106,7 +106,7 @@ func (g *Graph) description() *description {
 				x.Reads = n.Topic(appID)
 				x.DeadLetters = n.Topics
 			case n.Kind == Sink && len(n.Topics) > 0:
-				x.Writes = n.Topics[0]
+				x.Writes, x.DeadLetters = n.Topics[0], n.Topics[1:]
 			default:
 				x.DeadLetters = n.Topics
 			}
