@@ -12,7 +12,7 @@ burst() { # rounds
     sleep 2
     "$bin/load" -topic "in-$app" -keep -phases "$phases" -seed 1 -late 0.05 -late-ms 3000 >"$log.load" 2>&1 &
     children+=($!)
-    "$bin/lag" -topic "in-$app" -group "$app" -total "$n" >"$log.lag" 2>"$log.lag.err" || rc=$?
+    "$bin/lag" -topic "in-$app" -group "$app" -total "$n" -high 5000 >"$log.lag" 2>"$log.lag.err" || rc=$?
     kill -TERM "$pid" 2>/dev/null || true
     wait "$pid" || rc=$?
     if [[ $rc -ne 0 ]]; then

@@ -42,7 +42,7 @@ recover() { # engine round
   TMPDIR=$tmp/tmp "${cmd[@]}" >"$tmp/logs/$app" 2>&1 </dev/null &
   pid=$! children=($!)
   for ((i = 0; i < run_timeout; i++)); do
-    ! grep -q '^PROCESSED' "$tmp/logs/$app" || break
+    ! grep -q '^PROCESSED' "$tmp/logs/$app" 2>/dev/null || break
     kill -0 "$pid" 2>/dev/null || break
     sleep 1
   done
