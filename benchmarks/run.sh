@@ -5,7 +5,8 @@
 #   run.sh --quick                W1 and W2 on 1,000,000 records against the loops by hand; at most 8 minutes
 #   run.sh                        all of it, on 2,000,000 records, against Kafka Streams and Flink too; about an hour
 #
-#   --only W1,W2                  of W1 W2 W3 W4 W5 (catch-up), latency (paced), recovery, burst
+#   --only W1,W2                  of W1 W2 W3 W4 W5 (catch-up), latency (paced), recovery, burst; and, without a broker,
+#                                 nexmark-q0 and so on, or nexmark for all of its queries
 #   --rounds N                    rounds, 3 (1 of latency and burst, unless --rounds is given)
 #   --peers by-hand,kafka-streams,flink   engines beside Millstream, each where it has the workload
 #   --guarantee exactly-once|at-least-once   of the catch-up workloads
@@ -59,9 +60,12 @@ else
   : "${only:=W1,W2,W3,W4,W5,latency,recovery,burst}" "${records:=2000000}" "${peers:=by-hand,kafka-streams,flink}" "${seconds:=40}"
 fi
 nj=$((records / 4)) nkv=$((records / 2))
+# shellcheck source=modes/nexmark.sh
+source "$here/modes/nexmark.sh"
+only=$(sed "s/\bnexmark\(,\|\$\)/$nexmark_all\1/" <<<"$only")
 IFS=, read -ra parts <<<"$only"
 IFS=, read -ra engines <<<"millstream,$peers"
-for w in "${parts[@]}"; do [[ $w =~ ^(W[1-5]|latency|recovery|burst)$ ]] || die "unknown part '$w'"; done
+for w in "${parts[@]}"; do [[ $w =~ ^(W[1-5]|latency|recovery|burst)$ || ,$nexmark_all, == *,$w,* ]] || die "unknown part '$w'"; done
 for e in "${engines[@]}"; do [[ $e =~ ^(millstream|by-hand|kafka-streams|flink)$ ]] || die "unknown engine '$e'"; done
 has() { local e; for e in "${engines[@]}"; do [[ $e != "$1" ]] || return 0; done; return 1; }
 lower() { tr 'W' 'w' <<<"$1"; }
@@ -81,7 +85,7 @@ prepare() {
   say "run.sh: broker"; "$kafka" fetch >/dev/null
   say "run.sh: programs"
   (cd "$here/peers/by-hand" && go build -o "$bin/" ./cmd/limit ./cmd/load ./cmd/verify ./cmd/lat ./cmd/lag)
-  (cd "$root" && go build -o "$bin/report" ./benchmarks/report)
+  (cd "$root" && go build -o "$bin/report" ./benchmarks/report && go build -o "$bin/nexmark" ./benchmarks/nexmark)
   [[ -n ${MILLSTREAM_BIN:-} ]] || (cd "$root" && go build -o "$bin/millstream" ./benchmarks/kafka)
   if has kafka-streams || [[ $prepare_only == yes ]]; then java_program kafka-streams ksbench/Bench; fi
   if has flink || [[ $prepare_only == yes ]]; then java_program flink bench/EventsJob; fi
@@ -114,12 +118,16 @@ start_broker() { # two ports in a row, below the range from which clients take t
   done
   cat "$tmp/logs/broker" >&2; return 1
 }
-brokers=$(start_broker | grep -o '127.0.0.1:[0-9]*$') || die "the broker does not start"
-export KAFKA_BOOTSTRAP=$brokers
-load_kv=0
-[[ ,$only, != *,recovery,* ]] || load_kv=$nkv
-say "run.sh: Kafka on $brokers; loading $records records"
-base=$(LOAD=$bin/load N=$records NJ=$nj NKV=$load_kv "$here/peers/by-hand/load-all.sh" | sed -n 's/^base=//p')
+queries=()
+for p in "${parts[@]}"; do [[ $p != nexmark-* ]] || queries+=("$p"); done
+if [[ ${#queries[@]} -lt ${#parts[@]} ]]; then
+  brokers=$(start_broker | grep -o '127.0.0.1:[0-9]*$') || die "the broker does not start"
+  export KAFKA_BOOTSTRAP=$brokers
+  load_kv=0
+  [[ ,$only, != *,recovery,* ]] || load_kv=$nkv
+  say "run.sh: Kafka on $brokers; loading $records records"
+  base=$(LOAD=$bin/load N=$records NJ=$nj NKV=$load_kv "$here/peers/by-hand/load-all.sh" | sed -n 's/^base=//p')
+fi
 make_topic() { "$bin/load" -n 0 -topic "$1" >/dev/null; } # empty, 4 partitions
 
 # ---------------------------------------------------------------- what a run leaves: one line in runs.jsonl
@@ -156,13 +164,14 @@ for p in "${parts[@]}"; do
     burst) burst "${rounds:-1}" ;;
   esac
 done
+[[ ${#queries[@]} -eq 0 ]] || nexmark "${rounds:-3}" "${queries[@]}"
 
 # ---------------------------------------------------------------- the report
 expect=millstream
 for e in "${engines[@]}"; do
   case $e in # an engine is expected only where it has a part
     by-hand | flink) [[ ${#workloads[@]} -eq 0 && ,$only, != *,latency,* ]] || expect+=,$e ;;
-    kafka-streams) [[ $only == burst ]] || expect+=,$e ;;
+    kafka-streams) [[ $only == burst || ${#queries[@]} -eq ${#parts[@]} ]] || expect+=,$e ;;
   esac
 done
 [[ ${#workloads[@]} -eq 0 || ,$only, == *,W1,* || ,$only, == *,W2,* || ,$only, == *,latency,* ]] || expect=${expect/,flink/}

@@ -5,6 +5,7 @@
 #   plants       every planted bug must be found
 #   snapshots    10,000 damages to snapshots, 5,000 runs with a failing store of objects
 #   cluster      15 minutes on a cluster of three brokers
+#   nexmark      every Nexmark query on the oracle's 2,000,000 events, in order and out of order
 #   benchmarks   all rounds against all peers; results in benchmarks/results.json and results.md
 #
 # The seconds of each part are printed at the end; the status is 1 if one failed. Run .ci/run setup first on a new machine.
@@ -28,10 +29,11 @@ part_kills() { scripts/killtest.sh --kills "${KILLS:-200}" --seed "${SEED:-1}"; 
 part_plants() { scripts/killtest.sh --plant all --seed "${SEED:-1}"; }
 part_snapshots() { go test -count=1 -timeout 30m ./internal/snapshot -damages 10000 -seeds 5000; }
 part_cluster() { scripts/clustertest.sh --minutes "${MINUTES:-15}" --seed "${SEED:-1}"; }
+part_nexmark() { go test -count=1 -timeout 30m -run TestOracle ./benchmarks/nexmark -oracle; }
 part_benchmarks() { benchmarks/run.sh --prepare && benchmarks/run.sh --rounds "${ROUNDS:-3}"; }
 
 parts=("$@")
-[[ ${#parts[@]} -gt 0 ]] || parts=(kills plants snapshots cluster benchmarks)
+[[ ${#parts[@]} -gt 0 ]] || parts=(kills plants snapshots cluster nexmark benchmarks)
 failed=0 summary=()
 for p in "${parts[@]}"; do
   declare -F "part_$p" >/dev/null || { echo "nightly.sh: no part '$p'" >&2; exit 2; }
