@@ -13,6 +13,9 @@ var (
 	ErrDeleted = engine.ErrDeleted
 	// ErrRecreated: a source was deleted, or recreated under its name, so that positions and state belong to another one.
 	ErrRecreated = engine.ErrRecreated
+	// ErrPositionGone: the group has no position for a partition that the state has taken records from, so that they would
+	// be counted again.
+	ErrPositionGone = engine.ErrPositionGone
 	// ErrInUse: another process, or another App in this one, runs on the state directory.
 	ErrInUse = engine.ErrInUse
 	// ErrNewer: the state directory was written by a newer version of Millstream.

@@ -18,6 +18,9 @@ import (
 // that epoch's state.
 var ErrStateBehind = errors.New("changelog is older than the committed positions")
 
+// ErrPositionGone: no position is committed for a partition that the state has taken records from.
+var ErrPositionGone = errors.New("committed position is gone")
+
 // Trusted is how long after its last write a local copy is still brought up to date from the changelog. An older one
 // is discarded: the changelog may have forgotten deletions by then (Kafka's delete.retention.ms is a day).
 const Trusted = 12 * time.Hour
@@ -73,6 +76,11 @@ func Restore(ctx context.Context, s connect.Session, st *store.Store, t *task.Ta
 			return nil, fmt.Errorf("task %s, position of %v: %w", t.ID(), part, err)
 		}
 	}
+	if guarantee == connect.ExactlyOnce {
+		if err := known(t, r.Start); err != nil {
+			return nil, err
+		}
+	}
 	if guarantee == connect.AtLeastOnce && t.Marker != nil {
 		for _, in := range t.Marker.Inputs {
 			part := source.Partition{Stream: in.Stream, Index: in.Index}
@@ -82,6 +90,23 @@ func Restore(ctx context.Context, s connect.Session, st *store.Store, t *task.Ta
 		}
 	}
 	return r, nil
+}
+
+// known refuses state whose positions are gone. They were committed in one transaction, so if state has taken records of a
+// partition into account, a position of it was there.
+func known(t *task.Task, start map[source.Partition]*source.Position) error {
+	if t.Marker == nil || plant.SkipRestore || plant.LSOAsEnd || plant.OffsetsFirst || plant.NoTransaction {
+		return nil
+	}
+	for _, in := range t.Marker.Inputs {
+		part := source.Partition{Stream: in.Stream, Index: in.Index}
+		if at, reads := start[part]; reads && at == nil && in.Position.Compare(source.Position{}) > 0 {
+			return fmt.Errorf("task %s: %w: %v has none, but its state holds what was read up to %v, which would be read again. The group was deleted, or its positions expired while it was stopped "+
+				"(offsets.retention.minutes), or the topic was recreated. If the topic is the same, commit %v for it (kafka-consumer-groups.sh --reset-offsets); otherwise reset the application: "+
+				"begin under another AppID", t.ID(), ErrPositionGone, part, in.Position, in.Position)
+		}
+	}
+	return nil
 }
 
 // agrees compares the marker that was restored with the one that the committed position names. In a transaction they

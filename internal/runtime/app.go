@@ -158,7 +158,7 @@ func final(err error) bool {
 	if errors.As(err, &bad) || errors.As(err, &panicked) || errors.As(err, &state) {
 		return true
 	}
-	for _, e := range []error{ErrGrown, store.ErrIO, checkpoint.ErrStateBehind, connect.ErrStop, connect.ErrDeleted, connect.ErrRecreated} {
+	for _, e := range []error{ErrGrown, store.ErrIO, checkpoint.ErrStateBehind, checkpoint.ErrPositionGone, connect.ErrStop, connect.ErrDeleted, connect.ErrRecreated} {
 		if errors.Is(err, e) {
 			return true
 		}

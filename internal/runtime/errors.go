@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/millstream-go/millstream/connect"
+	"github.com/millstream-go/millstream/internal/checkpoint"
 	"github.com/millstream-go/millstream/internal/store"
 )
 
@@ -11,6 +12,7 @@ import (
 var (
 	ErrGrown         = errors.New("partitions were added to a keyed topic")
 	ErrRunning       = errors.New("application is running already")
+	ErrPositionGone  = checkpoint.ErrPositionGone
 	ErrDeleted       = connect.ErrDeleted
 	ErrRecreated     = connect.ErrRecreated
 	ErrInUse         = store.ErrInUse
