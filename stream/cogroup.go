@@ -48,7 +48,7 @@ func (g Cogrouped[K, A]) With[V any](s Keyed[K, V], add func(*A, V)) Cogrouped[K
 		in := s.partitionedAs(store+"-"+strconv.Itoa(i+1), store)
 		in.sub(func(b *compiler) task.KeyedFn[K, V] {
 			sum := next.compile(b)
-			return operator.Contribute(b.op(n), add, func(c *task.Ctx, k K, x operator.Contribution[A]) { sum(c, k, Contribution[A]{x}) })
+			return operator.Contribute(b.op(n), i, add, func(c *task.Ctx, k K, x operator.Contribution[A]) { sum(c, k, Contribution[A]{x}) })
 		})
 		return in.node.n
 	})

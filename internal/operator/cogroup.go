@@ -21,12 +21,14 @@ func (x *contribution[V, A]) AddTo(a *A) { x.add(a, x.v) }
 
 func (x *contribution[V, A]) Null() bool { return x.null != nil && x.null(x.v) }
 
-// Contribute hands on each record as what it adds to an aggregate.
-func Contribute[K comparable, V, A any](op int32, add func(*A, V), next task.KeyedFn[K, Contribution[A]]) task.KeyedFn[K, V] {
+// Contribute hands on each record as what it adds to an aggregate. input is the number of its stream.
+func Contribute[K comparable, V, A any](op int32, input int, add func(*A, V), next task.KeyedFn[K, Contribution[A]]) task.KeyedFn[K, V] {
 	x := &contribution[V, A]{add: add, null: nullTest[V]()}
 	return func(c *task.Ctx, k K, v V) {
 		c.Op = op
 		x.v = v
+		c.Input = input
 		next(c, k, x)
+		c.Input = 0
 	}
 }

@@ -3,6 +3,7 @@ package operator
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 
 	"github.com/millstream-go/millstream/internal/eventtime"
 	"github.com/millstream-go/millstream/internal/task"
@@ -23,6 +24,8 @@ type streamTime struct {
 	task.Clock
 	StreamTime
 	numbers [5]int64 // the time, when it may look next, and what else the operator keeps
+	// inputs are the times of streams that share the operator, by Ctx.Input: each has one of its own.
+	inputs  []int64
 	changed bool
 	task    *task.Task
 	id      uint32
@@ -51,6 +54,34 @@ func (s *streamTime) see(t int64) {
 		s.W = t
 		s.set(theTime, t)
 	}
+}
+
+// turn takes the time of a record, and makes the operator's time that of the record's stream, where several share it.
+func (s *streamTime) turn(c *task.Ctx) {
+	i := c.Input
+	c.Input = 0 // what comes behind is another operator's
+	if i == 0 && len(s.inputs) == 0 {
+		s.see(c.Time)
+		return
+	}
+	for len(s.inputs) <= i {
+		s.inputs = append(s.inputs, math.MinInt64)
+	}
+	if len(s.inputs) > 1 && s.inputs[0] == math.MinInt64 {
+		s.inputs[0] = s.numbers[theTime] // there was one stream so far
+	}
+	if c.Time > s.inputs[i] {
+		s.inputs[i], s.changed = c.Time, true
+	}
+	s.W = s.inputs[i]
+}
+
+// slowest is the time that all of the streams that share the operator have reached: no record before it is accepted.
+func (s *streamTime) slowest() int64 {
+	if len(s.inputs) == 0 {
+		return s.W
+	}
+	return slices.Min(s.inputs)
 }
 
 func (s *streamTime) set(i int, n int64) {
@@ -85,6 +116,9 @@ func (s *streamTime) cut(d *task.Delta) {
 	for _, x := range s.numbers {
 		b = binary.AppendVarint(b, x)
 	}
+	for _, x := range s.inputs {
+		b = binary.AppendVarint(b, x)
+	}
 	d.Put(b, n, false, false)
 }
 
@@ -99,6 +133,13 @@ func (s *streamTime) restore() error {
 			return &task.StateError{Store: s.store, Doing: "read stream time", Err: errDamaged}
 		}
 		s.numbers[i], val = x, val[n:]
+	}
+	for len(val) > 0 {
+		x, n := binary.Varint(val)
+		if n <= 0 {
+			return &task.StateError{Store: s.store, Doing: "read stream time", Err: errDamaged}
+		}
+		s.inputs, val = append(s.inputs, x), val[n:]
 	}
 	s.W = s.numbers[theTime]
 	return nil

@@ -194,7 +194,7 @@ func (o *StreamSession[K, V, A]) gone(s *span[A]) bool {
 // Process takes a record.
 func (o *StreamSession[K, V, A]) Process(c *task.Ctx, k K, v V) {
 	c.Op = o.Op
-	o.time.see(c.Time)
+	o.time.turn(c)
 	o.take(c, k, v)
 	if !c.Rejected() && c.Task.Err() == nil {
 		o.look(c)

@@ -26,7 +26,7 @@ func NewStreamSliding[K comparable, V, A any](t *task.Task, st StreamTime, s Key
 	o.closes = func(s *span[A]) int64 { return s.to + o.Grace }
 	o.expires = func(s *span[A]) int64 { return s.to + 2*difference + o.Grace } // no accepted record looks back so far
 	o.prune = func(list []span[A]) []span[A] {
-		return slices.DeleteFunc(list, func(s span[A]) bool { return s.closed && o.expires(&s) <= o.time.W })
+		return slices.DeleteFunc(list, func(s span[A]) bool { return s.closed && o.expires(&s) <= o.time.slowest() })
 	}
 	o.at = func(s *span[A]) int64 { return s.time }
 	o.order = func(a, b *span[A]) int { return cmp.Compare(a.from, b.from) }
@@ -47,7 +47,7 @@ type sliding[K comparable, V, A any] struct {
 func (o *StreamSliding[K, V, A]) Process(c *task.Ctx, k K, v V) {
 	c.Op = o.Op
 	t := c.Time
-	o.time.see(t)
+	o.time.turn(c)
 	if t+1+o.d+o.Grace <= o.time.W {
 		o.late(c, k, v, t, t+o.d+1)
 		return

@@ -31,7 +31,7 @@ func NewStreamWindowed[K comparable, V, A any](t *task.Task, st StreamTime, s Wi
 // Process takes a record.
 func (o *StreamWindowed[K, V, A]) Process(c *task.Ctx, k K, v V) {
 	c.Op = o.Op
-	o.time.see(c.Time)
+	o.time.turn(c)
 	w := o.time.W
 	last := o.Window.Last(c.Time)
 	for start := max(o.Window.First(c.Time), 0); start <= last; start += o.Window.Advance {
@@ -45,8 +45,8 @@ func (o *StreamWindowed[K, V, A]) Process(c *task.Ctx, k K, v V) {
 			o.Late(c, k, LateRecord[V]{Value: v, Time: c.Time, From: s.From, To: s.To, Watermark: w})
 		}
 	}
-	if (o.OnClose == nil || o.time.may(c.Task.Now)) && w >= o.Due() {
-		o.Advance(c, w)
+	if at := o.time.slowest(); (o.OnClose == nil || o.time.may(c.Task.Now)) && at >= o.Due() {
+		o.Advance(c, at)
 	}
 }
 

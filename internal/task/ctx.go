@@ -19,6 +19,7 @@ type Ctx struct {
 	Key     []byte
 	Headers []source.Header
 	Op      int32 // the operator at work, to be named if it fails
+	Input   int   // which of the streams that share the next operator the record is of; 0 if they do not
 	Port    *Port // the input that the record came from; nil while a timer or the closing of a window runs
 	Task    *Task
 	Stale   bool // a change of a row that is older than what the row is; see operator.StreamVersions

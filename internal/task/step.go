@@ -121,7 +121,7 @@ func (t *Task) read(p *Port, n int) (done int) {
 		}
 		t.touched = true
 		m, x = t.Out.mark(), t.Cross.mark()
-		c.Time, c.Key, c.Headers, c.Port = r.Time, r.Key, r.Headers, p
+		c.Time, c.Key, c.Headers, c.Port, c.Input = r.Time, r.Key, r.Headers, p, 0
 		if len(t.changes) > 0 {
 			t.keep()
 		}
