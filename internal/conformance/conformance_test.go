@@ -21,8 +21,6 @@ var vectors = flag.String("vectors", "", "folder with cases, absolute or relativ
 var pending = []string{
 	"flink cep",
 	"kafka cogroup",
-	"kafka join-fk-inner",
-	"kafka join-fk-left",
 	"kafka punctuate-stream",
 	"kafka punctuate-wall",
 }

@@ -87,6 +87,10 @@ func NewLink[K, F comparable, L, R, O any](t *task.Task, s LinkSpec[K, F, L, R, 
 // Left takes a change of the left table.
 func (o *Link[K, F, L, R, O]) Left(c *task.Ctx, k K, ch Change[L]) {
 	c.Op = o.Op
+	if c.Stale {
+		c.Task.Operators[o.Op].Skipped++
+		return
+	}
 	var was, now F
 	var had, has bool
 	if ch.Old != nil {
@@ -282,6 +286,10 @@ func (o *Subscriptions[K, F, R]) fresh(p pair[F, K]) {
 // Right takes a change of the right table: it is told to all rows that name it, in the order of their keys.
 func (o *Subscriptions[K, F, R]) Right(c *task.Ctx, f F, ch Change[R]) {
 	c.Op = o.Op
+	if c.Stale {
+		c.Task.Operators[o.Op].Skipped++
+		return
+	}
 	all, err := o.of(f)
 	if err != nil {
 		c.Task.Fail(err)
