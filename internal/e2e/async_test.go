@@ -20,7 +20,7 @@ import (
 // with an end waits for them.
 func TestAsyncCallsOutliveTheInstance(t *testing.T) {
 	t.Parallel()
-	b := start(t, map[string]int32{"in": 2, "out": 1})
+	b := start(t, map[string]int32{"in": 1, "out": 1})
 	var want []string
 	var recs []kafkatest.Record
 	for i := range 50 {
@@ -46,11 +46,11 @@ func TestAsyncCallsOutliveTheInstance(t *testing.T) {
 	}
 	dir := t.TempDir()
 	in := run(t, topology(true), b.config(dir))
-	for range 20 {
+	for range 10 {
 		<-called
 	}
 	in.stop(t)
-	assert.Empty(t, called, "no more than the capacity of each task")
+	assert.Empty(t, called, "no more than the capacity")
 	require.NoError(t, run(t, topology(false), b.config(dir)).wait(t))
 	var got []string
 	for _, r := range b.read(t, "out", len(want)) {
