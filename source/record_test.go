@@ -92,7 +92,7 @@ func TestDescriptions(t *testing.T) {
 	dead := onerror.DeadLetter("txns.dead")
 	keyed := source.KafkaKeyed("txns", codec.Int64, codec.String, source.StartAt(source.Latest), source.OnError(dead), source.OnNullKey(onerror.Fail),
 		source.OnTombstone(dead), source.MaxAhead(-1), source.MaxBytes(0))
-	require.Equal(t, source.Spec{System: "kafka", Name: "txns", Start: source.Latest, OnError: dead, NoKey: onerror.Fail, OnTombstone: dead, MaxAhead: -1}, keyed.Spec)
+	require.Equal(t, source.Spec{System: "kafka", Name: "txns", Range: source.Range{Start: source.Latest}, OnError: dead, NoKey: onerror.Fail, OnTombstone: dead, MaxAhead: -1}, keyed.Spec)
 	require.Equal(t, codec.Int64, keyed.Key)
 	require.Equal(t, codec.String, keyed.Value)
 }

@@ -16,6 +16,8 @@ import (
 
 var vectors = flag.String("vectors", "", "folder with cases, absolute or relative to this package; without it those of testdata, with the list of what is not built yet")
 
+var restartEvery = flag.Int("restart-every", 0, "restart after each so many steps; default: 1 with -vectors, 8 without, since a start costs more than a step")
+
 // pending are the families of testdata of which not every case passes yet. The list is exact: a family that passes
 // must leave it. It does not hold for cases that are named by -vectors.
 var pending = []string{
@@ -35,6 +37,12 @@ func TestConformance(t *testing.T) {
 	dir := *vectors
 	if dir == "" {
 		dir = filepath.Join("testdata", "vectors")
+	}
+	every := *restartEvery
+	if every < 1 {
+		if every = 8; *vectors != "" {
+			every = 1
+		}
 	}
 	families, groups := map[string]*count{}, map[string]*count{}
 	total := &count{}
@@ -82,7 +90,7 @@ func TestConformance(t *testing.T) {
 			engine, _, _ = strings.Cut(c.Engine, "-")
 		}
 		if err == nil {
-			err = c.Run()
+			err = c.Run(every)
 		}
 		group := engine + " " + family
 		for _, n := range []*count{total, counted(families, family), counted(groups, group)} {

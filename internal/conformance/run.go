@@ -11,21 +11,22 @@ import (
 // way is one of the ways in which each case is run.
 type way struct {
 	name    string
-	restart bool // after every step, which commits first
+	restart bool // after steps, which commits first
 	options []streamtest.Option
 }
 
 var ways = []way{
 	{name: "plain"},
-	{name: "restart after every step", restart: true},
+	{name: "restarts", restart: true},
 	{name: "no cache", options: []streamtest.Option{streamtest.CacheSize(0)}},
 }
 
-// Run runs the case in all ways, and compares the results with what it expects.
-func (c *Case) Run() error {
+// Run runs the case in all ways, and compares the results with what it expects. One of them restarts after each so many
+// steps.
+func (c *Case) Run(every int) error {
 	var first *Result
 	for _, w := range ways {
-		r, err := c.run(w)
+		r, err := c.run(w, every)
 		if err == nil {
 			err = c.Check(r)
 		}
@@ -60,7 +61,7 @@ func (b *bench) end() {
 	}
 }
 
-func (c *Case) run(w way) (r *Result, err error) {
+func (c *Case) run(w way, every int) (r *Result, err error) {
 	tb := &bench{}
 	defer func() {
 		switch v := recover().(type) {
@@ -88,7 +89,7 @@ func (c *Case) run(w way) (r *Result, err error) {
 		if err := run.collect(i); err != nil {
 			return nil, fmt.Errorf("step %d: %w", i, err)
 		}
-		if w.restart {
+		if w.restart && i%every == every-1 {
 			run.d.Restart()
 			if err := run.collect(i); err != nil {
 				return nil, fmt.Errorf("step %d: %w", i, err)
