@@ -47,7 +47,11 @@
 // functions need no locks, as long as they touch only what they are given.
 //
 // Several instances with one AppID share the tasks. State lives in a local directory and in changelog topics, from which
-// an instance that takes over a task restores it.
+// an instance that takes over a task restores it. [github.com/millstream-go/millstream/snapshot] keeps copies of the
+// directory in a folder or a bucket.
+//
+// [github.com/millstream-go/millstream/metrics] is what an application tells of itself: lag, late records, state, commits;
+// metrics/prom and metrics/otel hand it on.
 //
 // # Commit
 //
@@ -59,6 +63,10 @@
 //
 // The test driver of stream/streamtest runs a topology record by record, without a broker and with a clock of its own.
 // [github.com/millstream-go/millstream/connect/kafka/kafkatest] is a broker inside the process, for whole applications.
+//
+// For what is to come, [github.com/millstream-go/millstream/connect/kinesis/kinesistest] is a Kinesis with faults for tests, and
+// [github.com/millstream-go/millstream/connect/kinesis/kpl] the format in which its producers pack records; there is no
+// connector for Kinesis yet.
 //
 // The examples directory has programs, docs the rules in detail: semantics.md, guarantees.md, and architecture.md for
 // what is inside.

@@ -168,7 +168,9 @@ func ExampleStream_JoinGlobal() {
 	rates := topo.GlobalTable(source.KafkaKeyed("rates", codec.String, codec.Int64))
 	topo.From(source.Kafka("payments", codec.JSON[payment]())).
 		JoinGlobal(rates, func(p payment) (string, bool) { return p.Currency, true },
-			func(p payment, rate int64) string { return fmt.Sprintf("%d %s = %d", p.Amount, p.Currency, p.Amount*rate) }).
+			func(p payment, rate int64) string {
+				return fmt.Sprintf("%d %s = %d", p.Amount, p.Currency, p.Amount*rate)
+			}).
 		To(sink.Kafka("out", codec.String))
 
 	d := start(topo)
