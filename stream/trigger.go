@@ -36,14 +36,15 @@ func (w Windowed[K, V]) checkTrigger() error {
 
 // Collect keeps the last n records of each key and window, in the order in which they are read (of sessions that are
 // merged, in the order of the sessions); all of them with n 0.
-func (w Windowed[K, V]) Collect(store string, n int, state ...codec.Codec[[]V]) Aggregated[K, V, []V] {
+// S is found by the compiler.
+func (w Windowed[K, V]) Collect[S ~string](store S, n int, state ...codec.Codec[[]V]) Aggregated[K, V, []V] {
 	keep := func(list []V) []V {
 		if n > 0 && len(list) > n {
 			return append([]V(nil), list[len(list)-n:]...)
 		}
 		return list
 	}
-	out := windowed(w, "collect", store, state, func(a *[]V, v V, _ bool) { *a = keep(append(*a, v)) },
+	out := windowed(w, "collect", string(store), state, func(a *[]V, v V, _ bool) { *a = keep(append(*a, v)) },
 		func(a *[]V, b []V) { *a = keep(append(*a, b...)) }, false)
 	if n < 0 {
 		out.t.graph.Errorf(out.n, "n is %d: it must be at least 1, or 0 to keep all records", n)

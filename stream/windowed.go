@@ -63,17 +63,21 @@ type outputs[K comparable, V, A any] struct {
 	late                        []func(*compiler) task.KeyedFn[K, operator.LateRecord[V]]
 }
 
-// Count counts the records of each key and window, in a store of this name.
-func (w Windowed[K, V]) Count(store string) Aggregated[K, V, int64] {
-	return windowed(w, "count", store, []codec.Codec[int64]{codec.Int64}, func(a *int64, _ V, _ bool) { *a++ }, func(a *int64, b int64) { *a += b }, false)
+// The compiler makes all methods of every type that a program has, called or not, unless they have type parameters. Of
+// the operators behind windows that would be minutes of it for a large program. So Count, Reduce and Collect have one, too.
+
+// Count counts the records of each key and window, in a store of this name. S is found by the compiler.
+func (w Windowed[K, V]) Count[S ~string](store S) Aggregated[K, V, int64] {
+	return windowed(w, "count", string(store), []codec.Codec[int64]{codec.Int64}, func(a *int64, _ V, _ bool) { *a++ }, func(a *int64, b int64) { *a += b }, false)
 }
 
 // Reduce keeps the first value of each key and window, then f of what it has and each further one.
-func (w Windowed[K, V]) Reduce(store string, f func(sum, v V) V, state ...codec.Codec[V]) Aggregated[K, V, V] {
+// S is found by the compiler.
+func (w Windowed[K, V]) Reduce[S ~string](store S, f func(sum, v V) V, state ...codec.Codec[V]) Aggregated[K, V, V] {
 	if len(state) == 0 && w.s.vals != nil {
 		state = []codec.Codec[V]{w.s.vals}
 	}
-	return windowed(w, "reduce", store, state, reduce(f), func(a *V, b V) { *a = f(*a, b) }, f == nil)
+	return windowed(w, "reduce", string(store), state, reduce(f), func(a *V, b V) { *a = f(*a, b) }, f == nil)
 }
 
 // Fold keeps an aggregate for each key and window: add changes it, starting from the zero value. The state is written
