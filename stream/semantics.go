@@ -6,7 +6,6 @@ import (
 
 	"github.com/millstream-go/millstream/internal/operator"
 	"github.com/millstream-go/millstream/internal/task"
-	"github.com/millstream-go/millstream/stream/codec"
 	"github.com/millstream-go/millstream/window"
 )
 
@@ -36,13 +35,6 @@ func (s Semantics) check() error {
 		return errors.New("Config.Semantics: the EmitInterval is a rule of KafkaStreamsSemantics: leave it out, or begin with those")
 	}
 	return nil
-}
-
-// nullable says that the type has a null.
-func nullable[V any]() bool {
-	var zero V
-	_, ok := any(zero).(codec.Nullable)
-	return ok
 }
 
 // wantsNulls says that what comes next has a use for records without a key, if it has: a repartition then lets them

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
@@ -182,11 +181,3 @@ func (s *unmatched[K, V]) restore() error {
 }
 
 func (s *unmatched[K, V]) held() int { return s.records * 160 }
-
-// oldest is the time of the first, or math.MaxInt64.
-func (s *unmatched[K, V]) oldest() int64 {
-	if len(s.list) == 0 {
-		return math.MaxInt64
-	}
-	return s.list[0].time
-}
