@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,12 +46,22 @@ func (r *trial) answer(within time.Duration) bool {
 	}
 }
 
-func (r *trial) call(after, timeout time.Duration, f func(ctx context.Context) error) (err *error) {
-	err = new(error)
-	note := func(got error) task.Answer { *err = got; return func(*task.Ctx) {} }
+func (r *trial) call(after, timeout time.Duration, f func(ctx context.Context) error) (err func() error) {
+	var mu sync.Mutex // a function that is late notes its error, although the call has failed
+	var got error
+	note := func(err error) task.Answer {
+		mu.Lock()
+		defer mu.Unlock()
+		got = err
+		return func(*task.Ctx) {}
+	}
 	r.task.Call(task.Call{After: after, Timeout: timeout,
 		Run: func(ctx context.Context) task.Answer { return note(f(ctx)) }, Failed: note})
-	return err
+	return func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		return got
+	}
 }
 
 var errCalled = errors.New("called")
@@ -66,7 +77,7 @@ func TestCall(t *testing.T) {
 		err := r.call(time.Second, time.Minute, called)
 		assert.False(t, r.answer(999*time.Millisecond))
 		assert.True(t, r.answer(2*time.Millisecond))
-		assert.Equal(t, errCalled, *err)
+		assert.Equal(t, errCalled, err())
 		r.stop()
 		r.e.awaitCalls()
 	})
@@ -79,7 +90,7 @@ func TestCallTimeout(t *testing.T) {
 		r := newTrial(t)
 		err := r.call(0, time.Second, waits)
 		assert.True(t, r.answer(1001*time.Millisecond))
-		assert.Equal(t, context.DeadlineExceeded, *err)
+		assert.Equal(t, context.DeadlineExceeded, err())
 		over := make(chan struct{})
 		r.call(0, time.Second, func(context.Context) error { <-over; return nil })
 		assert.True(t, r.answer(1001*time.Millisecond))

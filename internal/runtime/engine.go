@@ -127,6 +127,7 @@ func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-
 	closing, done := context.WithTimeout(context.Background(), 5*time.Second)
 	defer done()
 	if err != nil {
+		e.endCommit(closing, cancel)
 		e.session.Abort(closing)
 	}
 	cancel()
@@ -137,6 +138,25 @@ func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-
 		s.task.Close()
 	}
 	return err
+}
+
+// endCommit lets a commit that is under way come to its end, or ends it, before the session is told to abort.
+func (e *engine) endCommit(closing context.Context, cancel context.CancelFunc) {
+	if e.flight == nil {
+		return
+	}
+	patience := time.NewTimer(2 * time.Second)
+	defer patience.Stop()
+	select {
+	case <-e.flight:
+		return
+	case <-patience.C:
+	}
+	cancel()
+	select {
+	case <-e.flight:
+	case <-closing.Done():
+	}
 }
 
 func (e *engine) coordinate(ctx, run context.Context, leave <-chan chan error, fault <-chan error) error {

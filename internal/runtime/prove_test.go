@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,11 +18,26 @@ import (
 
 // asked is a connector that notes what it is asked.
 type asked struct {
+	mu    sync.Mutex
 	parts [][]source.Partition
 	err   error
 }
 
+func (a *asked) heard() [][]source.Partition {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.parts
+}
+
+func (a *asked) fails(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.err = err
+}
+
 func (a *asked) Ends(_ context.Context, parts []source.Partition) (map[source.Partition]source.Position, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.parts = append(a.parts, parts)
 	return map[source.Partition]source.Position{}, a.err
 }
@@ -51,13 +67,13 @@ func TestProve(t *testing.T) {
 		go e.prove(run, s, time.Second)
 		<-w.wake
 		synctest.Wait()
-		assert.Equal(t, [][]source.Partition{{silent.Part}}, s.parts)
-		s.err = errors.New("no broker")
+		assert.Equal(t, [][]source.Partition{{silent.Part}}, s.heard())
+		s.fails(errors.New("no broker"))
 		time.Sleep(time.Second)
 		synctest.Wait()
-		assert.Len(t, s.parts, 2)
+		assert.Len(t, s.heard(), 2)
 		assert.Empty(t, w.wake)
-		s.err = nil
+		s.fails(nil)
 		<-w.wake
 	})
 }
