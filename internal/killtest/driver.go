@@ -81,6 +81,10 @@ func runOne(ctx context.Context, o options) (*verdict, error) {
 		if t := f.trouble(); t != nil {
 			err = t
 		}
+		if o.planted && f.noticed() {
+			d.note("the application has noticed: %v", err)
+			return &verdict{Kills: d.kills, Zombies: d.zombies, Records: int(l.next - 1), Wrong: 1, Steps: d.steps}, nil
+		}
 		return nil, fmt.Errorf("%s: %w", prefix, err)
 	}
 	d.note("checking")

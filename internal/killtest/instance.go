@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/millstream-go/millstream/internal/checkpoint"
 )
 
 // fleet is the processes of one run. All fields of its instances are guarded by mu; every line that a process says, and
@@ -239,6 +242,23 @@ func (f *fleet) trouble() error {
 		return f.ctx.Err()
 	}
 	return f.err
+}
+
+// noticed says that a process has ended because its state and the committed positions do not belong together: a planted
+// mistake that the application finds by itself is found.
+func (f *fleet) noticed() bool {
+	for _, x := range f.instances {
+		b, err := os.ReadFile(filepath.Join(f.dir, x.name+".log"))
+		if err != nil {
+			continue
+		}
+		for _, e := range []error{checkpoint.ErrStateBehind, checkpoint.ErrPositionGone} {
+			if bytes.Contains(b, []byte(e.Error())) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (f *fleet) startAll() error {
