@@ -108,20 +108,10 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 mkdir -p "$tmp/logs"
-port_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-start_broker() { # two ports in a row, below the range from which clients take theirs
-  local i port
-  for i in 1 2 3 4 5; do
-    port=$((20000 + RANDOM % 6000 * 2))
-    port_free "$port" && port_free $((port + 1)) || continue
-    "$kafka" start --fresh --port "$port" --dir "$tmp/kafka" >"$tmp/logs/broker" 2>&1 && { tail -1 "$tmp/logs/broker"; return 0; }
-  done
-  cat "$tmp/logs/broker" >&2; return 1
-}
 queries=()
 for p in "${parts[@]}"; do [[ $p != nexmark-* ]] || queries+=("$p"); done
 if [[ ${#queries[@]} -lt ${#parts[@]} ]]; then
-  brokers=$(start_broker | grep -o '127.0.0.1:[0-9]*$') || die "the broker does not start"
+  brokers=$("$kafka" start --fresh --port free --dir "$tmp/kafka" 2>"$tmp/logs/broker") || { cat "$tmp/logs/broker" >&2; die "the broker does not start"; }
   export KAFKA_BOOTSTRAP=$brokers
   load_kv=0
   [[ ,$only, != *,recovery,* ]] || load_kv=$nkv

@@ -49,21 +49,10 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
 
-port_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-start_brokers() {
-  local i p port
-  for i in 1 2 3 4 5; do
-    port=$((20000 + RANDOM % 5990 * 2)) # below the range from which clients take theirs
-    for p in 0 1 2 3 4 5; do port_free $((port + p)) || continue 2; done
-    brokers=$("$kafka" start --fresh --nodes 3 --port "$port" --dir "$tmp/kafka" --set group.min.session.timeout.ms=1000) && return 0
-  done
-  die "the brokers do not start"
-}
-
 rm -rf "$tmp/run" # of an earlier run
 mkdir -p "$tmp/run"
 (cd "$root" && go build -ldflags '-s -w' -tags millstream_fault -o "$tmp/killtest" ./internal/killtest) || die "the build failed"
-start_brokers
+brokers=$("$kafka" start --fresh --nodes 3 --port free --dir "$tmp/kafka" --set group.min.session.timeout.ms=1000) || die "the brokers do not start"
 "$tmp/killtest" cluster -brokers "$brokers" -bin "$tmp/killtest" -dir "$tmp/run" -kafka "$kafka" -kafka-dir "$tmp/kafka" ${args[@]+"${args[@]}"} &
 driver=$!
 status=0

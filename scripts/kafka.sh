@@ -2,7 +2,7 @@
 # kafka.sh - a real Apache Kafka (KRaft, combined mode) on 127.0.0.1 for development, tests, benchmarks and CI.
 # It needs no Docker and no installation: the broker's jars come from Maven Central, once, into a cache.
 #
-#   kafka.sh start   [--port 19092] [--dir DIR] [--nodes 1|2|3] [--security plaintext|tls-scram] [--set key=value ...] [--fresh]
+#   kafka.sh start   [--port 19092|free] [--dir DIR] [--nodes 1|2|3] [--security plaintext|tls-scram] [--set key=value ...] [--fresh]
 #   kafka.sh status  [--dir DIR]            what runs, on which address
 #   kafka.sh env     [--dir DIR]            shell assignments for tests:  eval "$(kafka.sh env)"
 #   kafka.sh stop    [--dir DIR] [--node N] SIGTERM, and wait
@@ -16,7 +16,7 @@
 #                                           e.g. kafka.sh tool TopicCommand --bootstrap-server 127.0.0.1:19092 --list
 #
 # `start` on a DIR that was used before keeps its data and settings (--fresh wipes it first; --set adds broker settings). Node i (from 1) listens for clients on
-# PORT+2(i-1) and has its controller on the port after that. The bootstrap address is the only thing on stdout.
+# PORT+2(i-1) and has its controller on the port after that; --port free looks for ports that are not in use. The bootstrap address is the only thing on stdout.
 #
 # Needs: bash, java >= 17, mvn (first use only), openssl (tls-scram only). On Debian or Ubuntu:
 #   apt-get install default-jre-headless maven
@@ -242,19 +242,29 @@ need_java() {
   local v; v=$("$JAVA" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -1) || true
   [[ ${v:-0} -ge 17 ]] || die "java 17 or newer is needed, '$JAVA' is ${v:-missing} (Debian: apt-get install default-jre-headless, or set JAVA_HOME)"
 }
+free_ports() { # COUNT: the first of as many in a row, below the range from which clients take theirs
+  local i p port
+  for ((i = 0; i < 100; i++)); do
+    port=$((20000 + RANDOM % 5990 * 2))
+    for ((p = port; p < port + $1; p++)); do port_open "$p" && continue 2; done
+    echo "$port"; return 0
+  done
+  die "no free ports"
+}
 cmd_start() {
   need_java
   fetch
   [[ $opt_fresh == no ]] || cmd_wipe
   if [[ -f $DIR/cluster.env ]]; then
-    local p=$opt_port s=$opt_security k=$opt_nodes; load
+    local p=${opt_port/#free/} s=$opt_security k=$opt_nodes; load
     if [[ ${p:-$PORT} != "$PORT" || ${s:-$SECURITY} != "$SECURITY" || ${k:-$NODES} != "$NODES" || ${#opt_set[@]} -gt 0 ]]; then
       die "$DIR holds a cluster with port=$PORT nodes=$NODES security=$SECURITY; use --fresh, or another --dir"
     fi
   else
     PORT=${opt_port:-19092} NODES=${opt_nodes:-1} SECURITY=${opt_security:-plaintext}
     [[ $NODES =~ ^[123]$ ]] || die "--nodes must be 1, 2 or 3"
-    [[ $PORT =~ ^[0-9]+$ ]] || die "--port must be a number"
+    [[ $PORT != free ]] || PORT=$(free_ports $((2 * NODES)))
+    [[ $PORT =~ ^[0-9]+$ ]] || die "--port must be a number, or free"
     [[ $SECURITY == plaintext || $SECURITY == tls-scram ]] || die "--security must be plaintext or tls-scram"
     EXTRA=$(printf '%s\n' ${opt_set[@]+"${opt_set[@]}"})
     CLUSTER_ID=$(head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | tr -d '=\n')

@@ -77,24 +77,13 @@ build_plants() { # one after the other; the driver begins with what is there
   local b
   for b in "${builds[@]}"; do [[ -z $b ]] || (build "$b") || { touch "$tmp/bin/failed"; return 1; }; done
 }
-port_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-start_broker() {
-  local i port
-  for i in 1 2 3 4 5; do
-    port=$((20000 + RANDOM % 6000 * 2)) # below the range from which clients take theirs
-    port_free "$port" && port_free $((port + 1)) || continue
-    # Sessions are short, so that zombies outlive them soon. The coordinator ends forgotten transactions so rarely that
-    # only the group's generation fences a zombie.
-    brokers=$("$kafka" start --fresh --port "$port" --dir "$tmp/kafka" --set group.min.session.timeout.ms=1000 \
-      --set transaction.abort.timed.out.transaction.cleanup.interval.ms=30000) && return 0
-  done
-  die "the broker does not start"
-}
-
 rm -rf "$tmp/bin" "$tmp/run" # of an earlier run
 mkdir -p "$tmp/bin" "$tmp/run"
 build ''
-start_broker
+# Sessions are short, so that zombies outlive them soon. The coordinator ends forgotten transactions so rarely that only
+# the group's generation fences a zombie.
+brokers=$("$kafka" start --fresh --port free --dir "$tmp/kafka" --set group.min.session.timeout.ms=1000 \
+  --set transaction.abort.timed.out.transaction.cleanup.interval.ms=30000) || die "the broker does not start"
 if [[ $plant == all ]]; then
   build_plants &
   builder=$!

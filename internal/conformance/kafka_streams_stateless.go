@@ -99,50 +99,38 @@ func kafkaMap(b *build, n Node) error {
 	return err
 }
 
-func kafkaSelectKey(b *build, n Node) error {
+// kafkaStateless is an operator of one stream and one function.
+func kafkaStateless[F any](b *build, n Node, parse func(string) (F, error), apply func(Stream, F) Stream) error {
 	var f struct{ Input, Fn, Store string }
 	if err := n.Into(&f); err != nil {
 		return err
 	}
-	key, err := keyFn(f.Fn)
+	fn, err := parse(f.Fn)
 	if err != nil {
 		return err
 	}
 	s, err := b.in(f.Input)
 	if err == nil {
-		b.stream[n.ID] = keyed(records(s).Map(func(r Record) Record { return Record{key(r.Key, r.Value), r.Value} }))
+		b.stream[n.ID] = apply(s, fn)
 	}
 	return err
+}
+
+func kafkaSelectKey(b *build, n Node) error {
+	return kafkaStateless(b, n, keyFn, func(s Stream, key func(Key, Value) Key) Stream {
+		return keyed(records(s).Map(func(r Record) Record { return Record{key(r.Key, r.Value), r.Value} }))
+	})
 }
 
 func kafkaFlatMap(b *build, n Node) error {
-	var f struct{ Input, Fn, Store string }
-	if err := n.Into(&f); err != nil {
-		return err
-	}
-	fn, err := several(f.Fn)
-	if err != nil {
-		return err
-	}
-	s, err := b.in(f.Input)
-	if err == nil {
-		b.stream[n.ID] = keyed(records(s).FlatMap(func(r Record) iter.Seq[Record] { return slices.Values(fn(r.Key, r.Value)) }))
-	}
-	return err
+	return kafkaStateless(b, n, several, func(s Stream, fn func(Key, Value) []Record) Stream {
+		return keyed(records(s).FlatMap(func(r Record) iter.Seq[Record] { return slices.Values(fn(r.Key, r.Value)) }))
+	})
 }
 
 func kafkaFlatMapValues(b *build, n Node) error {
-	var f struct{ Input, Fn, Store string }
-	if err := n.Into(&f); err != nil {
-		return err
-	}
-	fn, err := several(f.Fn)
-	if err != nil {
-		return err
-	}
-	s, err := b.in(f.Input)
-	if err == nil {
-		b.stream[n.ID] = s.FlatMapValues(func(k Key, v Value) iter.Seq[Value] {
+	return kafkaStateless(b, n, several, func(s Stream, fn func(Key, Value) []Record) Stream {
+		return s.FlatMapValues(func(k Key, v Value) iter.Seq[Value] {
 			return func(yield func(Value) bool) {
 				for _, r := range fn(k, v) {
 					if !yield(r.Value) {
@@ -151,8 +139,7 @@ func kafkaFlatMapValues(b *build, n Node) error {
 				}
 			}
 		})
-	}
-	return err
+	})
 }
 
 func kafkaMerge(b *build, n Node) error {

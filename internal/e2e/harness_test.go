@@ -7,10 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"net"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -382,25 +379,4 @@ func newer(t *testing.T, manifest string) {
 	require.NotEqual(t, string(envelope.Manifest), string(body))
 	file = fmt.Appendf(nil, "{\"checksum\": \"sha256:%x\",\n\"manifest\": %s}\n", sha256.Sum256(body), body)
 	require.NoError(t, os.WriteFile(manifest, file, 0o600))
-}
-
-// freePort is a port that nothing listens at, below those that clients are given; the one after it is free, too.
-func freePort(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		port := 20000 + 2*rand.IntN(6000)
-		if listens(port) && listens(port+1) {
-			return strconv.Itoa(port)
-		}
-	}
-	require.FailNow(t, "no free port")
-	return ""
-}
-
-func listens(port int) bool {
-	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-	if err != nil {
-		return false
-	}
-	return l.Close() == nil
 }

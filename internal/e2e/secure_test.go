@@ -34,7 +34,7 @@ func TestSecureBroker(t *testing.T) {
 		require.NoError(t, err)
 		return strings.TrimSpace(string(out))
 	}
-	at := script("start", "--security", "tls-scram", "--fresh", "--port", freePort(t))
+	at := script("start", "--security", "tls-scram", "--fresh", "--port", "free")
 	t.Cleanup(func() { _ = exec.Command("bash", "../../scripts/kafka.sh", "wipe", "--dir", dir).Run() })
 	settings, err := os.ReadFile(filepath.Join(dir, "cluster.env"))
 	require.NoError(t, err)

@@ -165,8 +165,8 @@ func (c *churn) inSync(ctx context.Context, d *driver) error {
 // instances does something to one process after the other.
 func (c *churn) instances(ctx context.Context, d *driver, end time.Time) error {
 	f := d.fleet
-	turn := 0
-	order := d.rng.Perm(5)
+	faults := []func(context.Context, *driver, *instance) error{c.kill, c.gone, c.freeze, c.end, c.leave}
+	turn, order := 0, d.rng.Perm(len(faults))
 	for time.Now().Before(end) {
 		if err := f.trouble(); err != nil {
 			return err
@@ -194,52 +194,25 @@ func (c *churn) instances(ctx context.Context, d *driver, end time.Time) error {
 			continue
 		}
 		if turn == len(order) { // each kind once before any comes again
-			turn, order = 0, d.rng.Perm(5)
+			turn, order = 0, d.rng.Perm(len(faults))
 		}
-		kind := order[turn]
-		turn++
-		if err := c.one(ctx, d, x, kind); err != nil {
+		if err := faults[order[turn]](ctx, d, x); err != nil {
 			return err
 		}
+		turn++
 	}
 	return f.trouble()
 }
 
-func (c *churn) one(ctx context.Context, d *driver, x *instance, kind int) error {
-	f := d.fleet
-	switch kind {
-	case 0:
-		x.signal(syscall.SIGKILL)
-		d.died(x, random)
-	case 1:
-		return d.gone(ctx, x)
-	case 2:
-		d.note("zombie %s stops", x.name)
-		x.signal(syscall.SIGSTOP)
-		if err := pause(ctx, session+time.Duration(500+d.rng.IntN(3000))*time.Millisecond); err != nil {
-			return err
-		}
-		x.signal(syscall.SIGCONT)
-		d.zombies++
-		d.note("zombie %s goes on", x.name)
-	case 3:
-		d.note("%s is ended", x.name)
-		x.signal(syscall.SIGTERM)
-		return c.wait(f, d, x)
-	case 4:
-		d.note("%s leaves", x.name)
-		f.mu.Lock()
-		x.ending = true
-		f.mu.Unlock()
-		x.tell("leave")
-		c.leaves++
-		return c.wait(f, d, x)
-	}
+// kill kills a process, which starts again at once.
+func (c *churn) kill(_ context.Context, d *driver, x *instance) error {
+	x.signal(syscall.SIGKILL)
+	d.died(x, random)
 	return nil
 }
 
 // gone kills a process and leaves it dead until its turn to join.
-func (d *driver) gone(_ context.Context, x *instance) error {
+func (c *churn) gone(_ context.Context, d *driver, x *instance) error {
 	d.fleet.mu.Lock()
 	x.hold = true
 	d.fleet.mu.Unlock()
@@ -248,13 +221,30 @@ func (d *driver) gone(_ context.Context, x *instance) error {
 	return nil
 }
 
-// wait is for the end of a process that was told to end. With a broker away its last commit may have to wait for another.
-func (c *churn) wait(f *fleet, d *driver, x *instance) error {
-	if !f.until(60*time.Second, func() bool { return !x.alive }) {
-		if err := f.trouble(); err != nil {
-			return err
-		}
-		return fmt.Errorf("process %s did not end within 60 s; see %s", x.name, d.dir)
+// freeze stops a process for longer than its session.
+func (c *churn) freeze(ctx context.Context, d *driver, x *instance) error {
+	d.note("zombie %s stops", x.name)
+	x.signal(syscall.SIGSTOP)
+	if err := pause(ctx, session+time.Duration(500+d.rng.IntN(3000))*time.Millisecond); err != nil {
+		return err
 	}
+	x.signal(syscall.SIGCONT)
+	d.zombies++
+	d.note("zombie %s goes on", x.name)
 	return nil
+}
+
+// patience is how long a process may take to end. With a broker away its last commit may have to wait for another.
+const patience = 60 * time.Second
+
+// end ends a process, which keeps its place in the group.
+func (c *churn) end(_ context.Context, d *driver, x *instance) error {
+	d.note("%s is ended", x.name)
+	x.signal(syscall.SIGTERM)
+	return d.awaited(patience, "end", x, func() bool { return !x.alive })
+}
+
+func (c *churn) leave(_ context.Context, d *driver, x *instance) error {
+	c.leaves++
+	return d.leaves(x, patience)
 }

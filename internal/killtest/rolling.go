@@ -56,12 +56,7 @@ func (r *rolling) run(ctx context.Context, d *driver) error {
 	}
 	x := f.instances[d.rng.IntN(processes)]
 	before := d.elsewhere(x)
-	d.note("%s leaves", x.name)
-	f.mu.Lock()
-	x.ending = true
-	f.mu.Unlock()
-	x.tell("leave")
-	if err := d.awaited(20*time.Second, "leave", x, func() bool { return !x.alive }); err != nil {
+	if err := d.leaves(x, 20*time.Second); err != nil {
 		return err
 	}
 	left := time.Now()
@@ -95,6 +90,17 @@ func (d *driver) running() error {
 	})
 }
 
+// leaves lets a process leave the group and end.
+func (d *driver) leaves(x *instance, limit time.Duration) error {
+	d.note("%s leaves", x.name)
+	d.fleet.mu.Lock()
+	x.ending = true
+	d.fleet.mu.Unlock()
+	x.tell("leave")
+	return d.awaited(limit, "leave", x, func() bool { return !x.alive })
+}
+
+// awaited waits for something that processes say or do.
 func (d *driver) awaited(limit time.Duration, what string, x *instance, cond func() bool) error {
 	if d.fleet.until(limit, cond) {
 		return nil

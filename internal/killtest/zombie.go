@@ -163,16 +163,8 @@ func (d *driver) leave(ctx context.Context) error {
 	}
 	n := d.epochs()
 	d.fleet.until(2*time.Second, func() bool { return d.fleet.total > n+8 })
-	d.note("%s leaves", heir.name)
-	d.fleet.mu.Lock()
-	heir.ending = true
-	d.fleet.mu.Unlock()
-	heir.tell("leave")
-	if !d.fleet.until(10*time.Second, func() bool { return !heir.alive }) {
-		if err := d.fleet.trouble(); err != nil {
-			return err
-		}
-		return fmt.Errorf("process %s did not leave within 10 s; see %s", heir.name, d.dir)
+	if err := d.leaves(heir, 10*time.Second); err != nil {
+		return err
 	}
 	if err := pause(ctx, 1500*time.Millisecond); err != nil {
 		return err

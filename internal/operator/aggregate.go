@@ -50,7 +50,7 @@ func (o *Aggregate[K, V, A]) Process(c *task.Ctx, k K, v V) {
 		}
 	}
 	was := e.live
-	o.save(e)
+	o.save(o, e)
 	o.update(&e.val, v, !e.live)
 	if o.null != nil && o.null(e.val) {
 		o.deleted(c, e, ch, was)

@@ -57,7 +57,7 @@ func (o *Process[K, V, A]) entry() *entry[K, A] {
 	e, err := o.find(o.table, o.key, 0)
 	if err != nil {
 		o.task.Fail(err)
-		e = &entry[K, A]{} // the task ends with this step
+		e = &entry[K, A]{changed: true} // the task ends with this step; the table does not know it
 	}
 	o.e = e
 	return e
@@ -88,15 +88,11 @@ func (o *Process[K, V, A]) Get() (a A, ok bool) {
 // State returns the key's state to be changed in place, a zero value if there was none.
 func (o *Process[K, V, A]) State() *A {
 	e := o.entry()
-	if _, ok := o.table.index[e.key]; ok {
-		o.save(e)
-	}
+	o.save(o, e)
 	e.live = true
 	e.time = max(e.time, o.c.Time)
 	e.revision++
-	if _, ok := o.table.index[e.key]; ok {
-		o.table.touch(e)
-	}
+	o.table.touch(e)
 	return &e.val
 }
 
@@ -106,29 +102,20 @@ func (o *Process[K, V, A]) Clear() {
 	if e == nil || !e.live {
 		return
 	}
-	o.save(e)
+	o.save(o, e)
 	var zero A
 	e.live, e.val, e.revision, e.time = false, zero, 0, 0
 	o.table.touch(e)
 }
 
-// save is that of rows, with the timers among the changes.
-func (o *Process[K, V, A]) save(e *entry[K, A]) {
-	if !o.flat {
-		return
-	}
-	o.saved = append(o.saved, saved[K, A]{key: e.key, val: e.val, time: e.time, revision: e.revision, live: e.live})
-	o.task.Changing(o)
-}
-
-// Undo implements task.Undoer.
+// Undo implements task.Undoer: timers are among the changes.
 func (o *Process[K, V, A]) Undo() {
 	x := o.pop()
-	if x.timer == nil {
-		o.undo(x)
+	if x.timed {
+		o.timers.set(x.timer, !x.set)
 		return
 	}
-	o.timers.set(*x.timer, !x.set)
+	o.undo(x)
 }
 
 // Watermark is the operator's watermark, in ms.
@@ -142,7 +129,7 @@ func (o *Process[K, V, A]) SetTimer(at int64, wall, set bool) {
 	}
 	t := timer{clock, at, string(o.bytes)}
 	if o.timers.set(t, set) {
-		o.saved = append(o.saved, saved[K, A]{timer: &t, set: set})
+		o.saved = append(o.saved, saved[K, A]{timer: t, timed: true, set: set})
 		o.task.Changing(o)
 	}
 	if set && !wall {

@@ -75,12 +75,8 @@ func (o *StreamWindowed[K, V, A]) add(c *task.Ctx, k K, v V, start int64) {
 		e.live, e.time = true, at
 		e.revision++
 		p.touch(e)
-		if o.OnCommit != nil && !e.unsent {
-			e.unsent = true
-			p.unsent = append(p.unsent, p.index[e.key])
-		}
-		if o.OnPace != nil && !e.waits {
-			o.pace(c, e, start)
+		if o.OnCommit != nil || o.OnPace != nil {
+			o.waits(c, p, e)
 		}
 	}
 	if o.OnUpdate != nil {

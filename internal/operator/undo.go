@@ -1,6 +1,10 @@
 package operator
 
-import "reflect"
+import (
+	"reflect"
+
+	"github.com/millstream-go/millstream/internal/task"
+)
 
 // saved is what an entry was before a record changed it, or a timer.
 type saved[K comparable, A any] struct {
@@ -10,7 +14,8 @@ type saved[K comparable, A any] struct {
 	revision uint64
 	live     bool
 
-	timer *timer // set, or taken back if set is false
+	timed bool // it is a timer, set or, if set is false, taken back
+	timer timer
 	set   bool
 }
 
@@ -31,13 +36,13 @@ func flat(t reflect.Type) bool {
 	return true
 }
 
-// save notes what an entry is before a change, if a copy of its value can be kept.
-func (s *rows[K, A]) save(e *entry[K, A]) {
+// save notes what an entry is before a change, if a copy of its value can be kept. u is the operator.
+func (s *rows[K, A]) save(u task.Undoer, e *entry[K, A]) {
 	if !s.flat {
 		return
 	}
 	s.saved = append(s.saved, saved[K, A]{key: e.key, val: e.val, time: e.time, revision: e.revision, live: e.live})
-	s.task.Changing(s)
+	s.task.Changing(u)
 }
 
 // Undo implements task.Undoer.

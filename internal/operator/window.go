@@ -143,12 +143,8 @@ func (o *Windowed[K, V, A]) Process(c *task.Ctx, k K, v V) {
 		e.time = max(e.time, c.Time)
 		e.revision++
 		p.touch(e)
-		if o.OnCommit != nil && !e.unsent {
-			e.unsent = true
-			p.unsent = append(p.unsent, p.index[e.key])
-		}
-		if o.OnPace != nil && !e.waits {
-			o.pace(c, e, start)
+		if o.OnCommit != nil || o.OnPace != nil {
+			o.waits(c, p, e)
 		}
 		if o.OnUpdate != nil {
 			at := c.Time
@@ -301,6 +297,17 @@ func keysOf[K comparable, V any](m map[K]V) func(func(K) bool) {
 				return
 			}
 		}
+	}
+}
+
+// waits puts a window that has changed where it waits for the end of the epoch, or of a slice of time.
+func (o *Windowed[K, V, A]) waits(c *task.Ctx, p *pane[K, A], e *entry[K, A]) {
+	if o.OnCommit != nil && !e.unsent {
+		e.unsent = true
+		p.unsent = append(p.unsent, p.index[e.key])
+	}
+	if o.OnPace != nil && !e.waits {
+		o.pace(c, e, p.start)
 	}
 }
 

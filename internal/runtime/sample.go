@@ -168,12 +168,12 @@ func (s *sampler) closeFull() {
 
 // points are the points of a sample that is being made.
 type points struct {
-	s    *sampler // nil: counters stay as they are
+	s    *sampler
 	list []metrics.Point
 }
 
 func (p *points) add(m *metrics.Metric, v float64, labels ...string) {
-	if m.Kind == metrics.Counter && p.s != nil {
+	if m.Kind == metrics.Counter {
 		key := m.Name + "\x00" + strings.Join(labels, "\x00")
 		c := p.s.sums[key]
 		if c == nil {
@@ -201,19 +201,12 @@ func (p *points) ofTasks(ctx context.Context, e *engine) {
 	})
 	running := 0
 	for _, w := range e.workers {
-		tasks, part := 0, points{} // a worker may come to it after this has given up, so it has its own
-		if !w.do(ctx, func() {
-			tasks = len(w.tasks)
+		w.do(ctx, func() {
+			running += len(w.tasks)
 			for _, t := range w.tasks {
-				part.ofTask(t, e.now())
+				p.ofTask(t, e.now())
 			}
-		}) {
-			return
-		}
-		running += tasks
-		for _, x := range part.list {
-			p.add(x.Metric, x.Value, x.Values...)
-		}
+		})
 	}
 	p.add(metrics.Tasks, float64(restoring), task.Restoring.String())
 	p.add(metrics.Tasks, float64(running), task.Running.String())

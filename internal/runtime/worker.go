@@ -4,6 +4,7 @@ import (
 	"context"
 	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/millstream-go/millstream/internal/task"
@@ -34,11 +35,18 @@ func (w *worker) poke() {
 	}
 }
 
-// do runs f on the worker's goroutine, between two steps, and waits for it. It returns false if the worker is gone.
+// do runs f on the worker's goroutine, between two steps, and waits for it. It returns false if the worker is gone or ctx
+// ends before: then f has not run, and never will, so what it refers to is the caller's again.
 func (w *worker) do(ctx context.Context, f func()) bool {
 	done := make(chan struct{})
+	var taken atomic.Bool // by the worker, or back by the caller
 	select {
-	case w.ctl <- func() { f(); close(done) }:
+	case w.ctl <- func() {
+		if taken.CompareAndSwap(false, true) {
+			f()
+			close(done)
+		}
+	}:
 	case <-ctx.Done():
 		return false
 	case <-w.e.gone:
@@ -48,10 +56,13 @@ func (w *worker) do(ctx context.Context, f func()) bool {
 	case <-done:
 		return true
 	case <-ctx.Done():
-		return false
 	case <-w.e.gone:
+	}
+	if taken.CompareAndSwap(false, true) {
 		return false
 	}
+	<-done
+	return true
 }
 
 func (w *worker) run(ctx context.Context) {
