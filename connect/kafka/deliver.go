@@ -151,6 +151,11 @@ func (s *session) outOfRange(p source.Partition) error {
 	if c == nil {
 		return nil
 	}
+	if _, internal := s.changelog[p.Stream]; internal {
+		// Only the application deletes from it, and only what it has committed: others have gone on while this one was
+		// silent. If not, the next start, which begins at the committed position, says so.
+		return fmt.Errorf("%w: records of %v were processed, and deleted, by another instance", connect.ErrFenced, p)
+	}
 	next := source.At(c.next)
 	from, _, err := s.resolve(ctx, map[source.Partition]*source.Position{p: &next})
 	if err != nil {

@@ -40,6 +40,7 @@ var scenarios = map[string]func(*testing.T, env){
 	"memory is reused safely":              reuse,
 	"churn":                                churn,
 	"retention overtakes":                  retention,
+	"others purge what a silent one reads": purgedByOthers,
 	"an input is recreated":                recreated,
 }
 
@@ -714,6 +715,38 @@ func reuse(t *testing.T, v env) {
 }
 
 // The records that come next are deleted while a partition waits.
+// An instance that was silent for long finds that records of a repartition topic are gone, because others have processed
+// them. It is fenced; that records are gone which nobody has processed, it would hear at its next start.
+func purgedByOthers(t *testing.T, v env) {
+	ctx := testContext(t)
+	v.topics(t, map[string]int32{"in": 1, "out": 1})
+	app := v.app("a")
+	app.Internal = append(app.Internal, connect.InternalTopic{Name: v.name("copy-repartition"), Purpose: connect.Repartition, Like: []string{v.name("in")}})
+	app.Groups = append(app.Groups, []string{v.name("copy-repartition")})
+	part := v.part("copy-repartition", 0)
+	s, e := v.open(t, app), newEngine()
+	stop := run(t, s, e)
+	e.until(t, "assignment", e.has(v.part("in", 0), part))
+	v.produce(t, "copy-repartition", 0, 0, 10)
+	s.Pause([]source.Partition{part})
+	_, err := s.Start(ctx, map[source.Partition]*source.Position{part: at(2)})
+	require.NoError(t, err)
+	require.NoError(t, deleteBefore(ctx, v.admin(t), part, 5))
+	s.Resume([]source.Partition{part})
+	<-s.ended
+	err = stop()
+	assert.ErrorIs(t, err, connect.ErrFenced)
+	assert.NotErrorIs(t, err, connect.ErrDeleted)
+	s.Close(ctx)
+
+	s, e = v.open(t, app), newEngine()
+	stop = run(t, s, e)
+	e.until(t, "assignment", e.has(v.part("in", 0), part))
+	_, err = s.Start(ctx, map[source.Partition]*source.Position{part: at(2)})
+	assert.ErrorIs(t, err, connect.ErrDeleted)
+	require.NoError(t, stop())
+}
+
 func retention(t *testing.T, v env) {
 	ctx := testContext(t)
 	v.topics(t, map[string]int32{"in": 1, "out": 1})

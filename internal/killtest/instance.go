@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/internal/checkpoint"
 )
 
@@ -244,7 +245,8 @@ func (f *fleet) trouble() error {
 	return f.err
 }
 
-// noticed says that a process has ended because its state and the committed positions do not belong together: a planted
+// noticed says that a process has ended because its state and the committed positions do not belong together, or are behind
+// what was processed and deleted: a planted
 // mistake that the application finds by itself is found.
 func (f *fleet) noticed() bool {
 	for _, x := range f.instances {
@@ -252,7 +254,7 @@ func (f *fleet) noticed() bool {
 		if err != nil {
 			continue
 		}
-		for _, e := range []error{checkpoint.ErrStateBehind, checkpoint.ErrPositionGone} {
+		for _, e := range []error{checkpoint.ErrStateBehind, checkpoint.ErrPositionGone, connect.ErrDeleted} {
 			if bytes.Contains(b, []byte(e.Error())) {
 				return true
 			}
