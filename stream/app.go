@@ -23,6 +23,10 @@ func (a *App) Run(ctx context.Context) error { return a.app.Run(ctx) }
 
 // Leave commits, gives up the instance's place in the group so that the others take over its tasks at once, and makes
 // Run return nil. It is for scaling in; a restart needs no Leave.
+//
+// Run ends also if Leave fails: where the last commit fails, the others process again what was not committed; where the
+// coordinator cannot be told, they have the tasks after the SessionTimeout. While no session is open, because brokers
+// are away, Leave waits for one until ctx ends.
 func (a *App) Leave(ctx context.Context) error { return a.app.Leave(ctx) }
 
 // TaskStatus is how a task stands.

@@ -23,7 +23,7 @@ import (
 type App struct {
 	cfg     Config
 	prog    *Program
-	running atomic.Bool
+	running atomic.Pointer[context.CancelFunc] // ends Run; nil while it does not run
 	leave   chan chan error
 	engine  atomic.Pointer[engine]
 	fault   chan error
@@ -39,10 +39,12 @@ func NewApp(cfg Config, prog *Program) *App {
 
 // Run runs the application until ctx ends, or until something stops it that trying again cannot mend.
 func (a *App) Run(ctx context.Context) error {
-	if !a.running.CompareAndSwap(false, true) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if !a.running.CompareAndSwap(nil, &cancel) {
 		return ErrRunning
 	}
-	defer a.running.Store(false)
+	defer a.running.Store(nil)
 	st, err := store.Open(store.Options{Dir: a.cfg.StateDir, AppID: a.cfg.AppID, KeyGroups: a.cfg.KeyGroups, Exchange: a.prog.exchange(), Stores: a.prog.Stores, Keys: a.cfg.Keys,
 		CacheBytes: a.cfg.storeBytes() / 2, MemTableBytes: a.cfg.storeBytes() / 4, Logger: a.cfg.Logger, OnFault: a.onFault, OnRecover: a.onRecover})
 	if err != nil {
@@ -119,8 +121,8 @@ func (a *App) sessions(ctx context.Context, st *store.Store, instance string, sn
 			if e.epochs.Load() > 0 {
 				try = 0
 			}
-			if err == nil {
-				return nil
+			if err == nil || e.left {
+				return nil // whoever asked to leave was told of an error
 			}
 		}
 		if ctx.Err() != nil {
@@ -171,22 +173,25 @@ func (a *App) app(instance, owner string) connect.App {
 		CommitEvery: a.cfg.CommitEvery, SessionTimeout: a.cfg.SessionTimeout, FetchBytes: a.cfg.fetchBytes(), OnGap: a.notes.gap, Logger: a.cfg.Logger})
 }
 
-// Leave gives the instance's tasks to the others and ends Run.
+// Leave gives the instance's tasks to the others and ends Run, also where it fails. Between two sessions there is nobody
+// to leave: the next session does it, if it opens before ctx ends.
 func (a *App) Leave(ctx context.Context) error {
-	if !a.running.Load() {
+	stop := a.running.Load()
+	if stop == nil {
 		return errors.New("leave: the application is not running")
 	}
 	reply := make(chan error, 1)
 	select {
 	case a.leave <- reply:
 	case <-ctx.Done():
-		return fmt.Errorf("leave: %w", ctx.Err())
+		(*stop)()
+		return fmt.Errorf("leave: no session is open, so the tasks stay with this instance until its session timeout has passed: %w", ctx.Err())
 	}
 	select {
 	case err := <-reply:
 		return err
 	case <-ctx.Done():
-		return fmt.Errorf("leave: %w", ctx.Err())
+		return fmt.Errorf("leave: the last commit takes longer: %w", ctx.Err())
 	}
 }
 

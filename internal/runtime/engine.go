@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -56,6 +57,7 @@ type engine struct {
 	slots    map[slotKey]*slot
 	specs    map[*Subtopology]*task.Spec
 	flight   chan error // of the commit that runs; nil if none does
+	left     bool       // the instance was asked to leave
 	landing  landing
 	purged   int64 // ms since the epoch
 	epoch    uint64
@@ -192,26 +194,31 @@ func (e *engine) coordinate(ctx, run context.Context, leave <-chan chan error, f
 				}
 			}
 		case reply := <-leave:
-			err := e.leave(run)
-			reply <- err
+			e.left = true
+			err := e.settle(run, everything)
+			// If that failed, the others process again what was not committed.
+			reply <- errors.Join(err, e.resign())
 			return err
 		case <-e.ended:
 			e.log.Info("every source has been read to its end")
-			return e.leave(run)
+			err := e.settle(run, everything)
+			if err == nil {
+				if err := e.resign(); err != nil {
+					e.log.Warn("at the end", "err", err)
+				}
+			}
+			return err
 		case <-ctx.Done():
 			return e.settle(run, everything)
 		}
 	}
 }
 
-// leave commits and gives up the instance's place in the group.
-func (e *engine) leave(run context.Context) error {
-	if err := e.settle(run, everything); err != nil {
-		return err
-	}
-	leaving, done := context.WithTimeout(context.Background(), 2*time.Second)
+// resign gives up the instance's place in the group.
+func (e *engine) resign() error {
+	ctx, done := context.WithTimeout(context.Background(), 2*time.Second)
 	defer done()
-	return e.session.Leave(leaving)
+	return e.session.Leave(ctx)
 }
 
 // fail ends the session with its first error.
