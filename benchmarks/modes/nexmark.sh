@@ -42,7 +42,7 @@ nexmark() { # rounds part...
       if nexmark_run "$q" "$often" millstream "$round" "$bin/nexmark" "${args[@]}" -epoch-events 10000; then
         record "$part" "$often" millstream "$round" "$(nexmark_verified "$q" "$nexmark_line")" "$nexmark_line"
       fi
-      has flink || continue
+      [[ $nexmark_flink == yes ]] || continue
       if nexmark_run "$q" "$second" flink "$round" "$here/peers/flink/bench.sh" "$q" hashmap "$nexmark_events" "$nexmark_events" 1 "${workers:-$(nproc)}" "$nexmark_jitter"; then
         verified=$(nexmark_verified "$q" "$nexmark_line")
         record "$part" "$second" flink "$round" "$verified" "$nexmark_line"
