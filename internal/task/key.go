@@ -24,8 +24,12 @@ const (
 	KindNumbers   byte = 0x0a // kind, store, key group 0 -> varints: what an operator by stream time keeps for all keys
 	KindKept      byte = 0x0e // kind, store, key group 0, number -> see AppendKept, then the value: a record that a call is made for
 	KindUnmatched byte = 0x0b // kind, store, key group, side, time, key -> values, each with its length as a uvarint
-	KindMarker    byte = 0x10 // kind, subtopology                      -> epoch marker
-	KindLocal     byte = 0x11 // kind, subtopology; in the store only   -> position in the changelog
+	// Cells are the entries of a state handle, each with a key of its own below the record's; the length is a uvarint, of
+	// the record's key.
+	KindCell   byte = 0x0c // kind, store, key group, length, key, sub-key -> state
+	KindCodecs byte = 0x0d // kind, store, key group 0 -> the codecs that the store was written with: see operator.written
+	KindMarker byte = 0x10 // kind, subtopology                      -> epoch marker
+	KindLocal  byte = 0x11 // kind, subtopology; in the store only   -> position in the changelog
 )
 
 // ID is the number of a store or a subtopology in keys: a hash of its name. Build refuses names that collide.
