@@ -6,12 +6,13 @@ import "time"
 // add up.
 type Fault struct {
 	Action string // of the API, as PutRecords; empty: any
-	Shard  string // of the call or its iterator; empty: any
+	Shard  string // of the call or its iterator, or the key of its DynamoDB item; empty: any
 	After  int    // how many calls that fit pass first
 	Times  int    // how many calls it happens to; 0: one
 
 	// Error is the name of an error that the call gets instead of its answer, for example
-	// ProvisionedThroughputExceededException, ExpiredIteratorException, KMSThrottlingException or InternalFailure.
+	// ProvisionedThroughputExceededException, ExpiredIteratorException, KMSThrottlingException, InternalFailure or, of
+	// DynamoDB, ThrottlingException and ConditionalCheckFailedException.
 	// Nothing is done.
 	Error string
 

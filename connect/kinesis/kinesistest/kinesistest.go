@@ -2,7 +2,9 @@
 // port of the loopback interface, so that the real client talks to it, from this process or from others. It does what
 // a local copy of the service cannot be made to do: it throttles, refuses some records of a request, loses an answer
 // after the work is done, lets iterators expire, answers late, all when a test says so (Fault), and reshards while a
-// stream is read.
+// stream is read. On the same port it is a DynamoDB that has what a table of leases needs.
+//
+// Inside testing/synctest there is no port to speak to: a client with HTTPClient calls the service without one.
 //
 // Streams behave as documented in the API reference (https://docs.aws.amazon.com/kinesis/latest/APIReference/): limits of
 // requests and records, parents and children of shards, closed shards that are read to their end, start positions, pages
@@ -10,6 +12,7 @@
 package kinesistest
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,20 +33,30 @@ type Options struct {
 	// 2 MiB a second read.
 	Limits bool
 
+	// Creating is how long a DynamoDB table is being made.
+	Creating time.Duration
+
+	// Lag is for how long a DynamoDB read that is not consistent, as one of an index never is, finds an item as it was before
+	// its last change.
+	Lag time.Duration
+
 	// Addr is where it listens; default: a free port of 127.0.0.1.
 	Addr string
 }
 
 // Server is a running service. Its methods are safe for concurrent use.
 type Server struct {
-	now    func() time.Time
-	limits bool
-	http   *http.Server
-	url    string
-	done   chan struct{}
+	now      func() time.Time
+	limits   bool
+	creating time.Duration
+	lag      time.Duration
+	http     *http.Server
+	url      string
+	done     chan struct{}
 
 	mu      sync.Mutex
 	streams map[string]*stream
+	tables  map[string]*table
 	next    uint64 // sequence number
 	faults  []*Fault
 	calls   map[string]int
@@ -61,7 +74,8 @@ func Start(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kinesistest: listen: %w", err)
 	}
-	s := &Server{now: o.Now, limits: o.Limits, url: "http://" + l.Addr().String(), done: make(chan struct{}), streams: map[string]*stream{}, calls: map[string]int{}}
+	s := &Server{now: o.Now, limits: o.Limits, creating: o.Creating, lag: o.Lag, url: "http://" + l.Addr().String(), done: make(chan struct{}),
+		streams: map[string]*stream{}, tables: map[string]*table{}, calls: map[string]int{}}
 	s.http = &http.Server{Handler: http.HandlerFunc(s.serve), ReadHeaderTimeout: 10 * time.Second}
 	go func() {
 		defer close(s.done)
@@ -70,7 +84,7 @@ func Start(o Options) (*Server, error) {
 	return s, nil
 }
 
-// URL is the endpoint for the client (kinesis.Options.BaseEndpoint). Any credentials and any region will do.
+// URL is the endpoint for the client (BaseEndpoint in the options of kinesis and dynamodb). Any credentials and any region will do.
 func (s *Server) URL() string { return s.url }
 
 // Close ends the service, and requests under way with it.
@@ -91,12 +105,15 @@ func (s *Server) Calls() map[string]int {
 }
 
 // apiError is an error of the service.
-type apiError struct{ code, message string }
+type apiError struct {
+	code, message string
+	item          item // that missed a condition
+}
 
 func (e *apiError) Error() string { return e.code + ": " + e.message }
 
 func refuse(code, format string, args ...any) error {
-	return &apiError{code, fmt.Sprintf(format, args...)}
+	return &apiError{code: code, message: fmt.Sprintf(format, args...)}
 }
 
 // The names of the service's errors.
@@ -114,11 +131,22 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	var head struct{ StreamName, StreamARN, ShardId, ShardIterator string }
+	var head struct {
+		StreamName, StreamARN, ShardId, ShardIterator, TableName string
+		Key, Item                                                item
+	}
 	_ = json.Unmarshal(body, &head) // what is wrong with it the action will say
 	s.mu.Lock()
 	s.calls[action]++
-	f := s.take(action, s.shardOf(head.ShardId, head.ShardIterator))
+	subject := s.shardOf(head.ShardId, head.ShardIterator)
+	if t := s.tables[head.TableName]; t != nil {
+		for _, it := range []item{head.Key, head.Item} {
+			if k := it[t.key]; k.S != nil {
+				subject = *k.S
+			}
+		}
+	}
+	f := s.take(action, subject)
 	s.mu.Unlock()
 	if f != nil {
 		if f.Delay > 0 {
@@ -140,9 +168,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	out, err := run(s, body, f)
 	if f != nil && f.LoseAnswer {
-		if c, _, err := http.NewResponseController(w).Hijack(); err == nil {
-			_ = c.Close()
-		}
+		lose(w)
 		return
 	}
 	answer(w, out, err)
@@ -154,19 +180,37 @@ func answer(w http.ResponseWriter, out any, err error) {
 		var e *apiError
 		status := http.StatusBadRequest
 		if !errors.As(err, &e) {
-			e = &apiError{"SerializationException", err.Error()}
+			e = &apiError{code: "SerializationException", message: err.Error()}
 		}
-		if e.code == "InternalFailure" || e.code == "ServiceUnavailable" {
+		if e.code == "InternalFailure" || e.code == "InternalServerError" || e.code == "ServiceUnavailable" {
 			status = http.StatusInternalServerError
 		}
 		w.WriteHeader(status)
-		out = map[string]string{"__type": e.code, "message": e.message}
+		out = map[string]any{"__type": e.code, "message": e.message}
+		if e.item != nil {
+			out = map[string]any{"__type": e.code, "message": e.message, "Item": e.item}
+		}
 	}
 	_ = json.NewEncoder(w).Encode(out) // a client that is gone hears nothing
 }
 
 // action handles one action of the API. The fault, which may be nil, has been waited for and is not an error.
 type action func(s *Server, body []byte, f *Fault) (any, error)
+
+// strict is do that refuses parameters it does not know.
+func strict[In, Out any](f func(*Server, *In, *Fault) (Out, error)) action {
+	return func(s *Server, body []byte, fault *Fault) (any, error) {
+		in := new(In)
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.DisallowUnknownFields()
+		if err := d.Decode(in); err != nil {
+			return nil, refuse(validation, "the service for tests does not know this parameter: %v", err)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return f(s, in, fault)
+	}
+}
 
 // do makes an action of a function with its own types; the server is locked while it runs.
 func do[In, Out any](f func(*Server, *In, *Fault) (Out, error)) action {
