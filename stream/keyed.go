@@ -155,7 +155,8 @@ type Repartitioning struct {
 // Repartition names the repartition that brings the records of a key together, where one KeyBy feeds several
 // operators with state, or where number of partitions or codec are to be chosen. The name lasts: it is part of the
 // repartition topic's.
-func (s Keyed[K, V]) Repartition(name string, r Repartitioning, vals ...codec.Codec[V]) Keyed[K, V] {
+// S is found by the compiler.
+func (s Keyed[K, V]) Repartition[S ~string](name S, r Repartitioning, vals ...codec.Codec[V]) Keyed[K, V] {
 	if s.exchange == nil {
 		s.exchange = &exchange[K, V]{}
 	}
@@ -163,7 +164,7 @@ func (s Keyed[K, V]) Repartition(name string, r Repartitioning, vals ...codec.Co
 		s.t.graph.Errorf(s.node.n, "it has a repartition already, of the name %q", s.exchange.made.node.n.Name)
 		return *s.exchange.made
 	}
-	return s.repartition(name, r, "", vals)
+	return s.repartition(string(name), r, "", vals)
 }
 
 func (s Keyed[K, V]) repartition(name string, r Repartitioning, implied string, vals []codec.Codec[V]) Keyed[K, V] {
@@ -239,16 +240,18 @@ func (s Keyed[K, V]) withKey(b *compiler, n *plan.Node, next task.KeyedFn[K, V])
 }
 
 // Count counts the records of each key, in a store of this name.
-func (s Keyed[K, V]) Count(store string) Table[K, int64] {
-	return aggregate(s, "count", store, []codec.Codec[int64]{codec.Int64}, func(a *int64, _ V, _ bool) { *a++ }, false)
+// S is found by the compiler.
+func (s Keyed[K, V]) Count[S ~string](store S) Table[K, int64] {
+	return aggregate(s, "count", string(store), []codec.Codec[int64]{codec.Int64}, func(a *int64, _ V, _ bool) { *a++ }, false)
 }
 
 // Reduce keeps the first value of each key, then f of what it has and each further one.
-func (s Keyed[K, V]) Reduce(store string, f func(sum, v V) V, state ...codec.Codec[V]) Table[K, V] {
+// S is found by the compiler.
+func (s Keyed[K, V]) Reduce[S ~string](store S, f func(sum, v V) V, state ...codec.Codec[V]) Table[K, V] {
 	if len(state) == 0 && s.vals != nil {
 		state = []codec.Codec[V]{s.vals}
 	}
-	return aggregate(s, "reduce", store, state, reduce(f), f == nil)
+	return aggregate(s, "reduce", string(store), state, reduce(f), f == nil)
 }
 
 func reduce[V any](f func(sum, v V) V) operator.Update[V, V] {

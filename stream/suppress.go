@@ -33,7 +33,9 @@ func (s Suppression) String() string {
 // (time of the first, key). A row that came and went in between makes none.
 //
 // The result is a table of the rows as they were emitted last.
-func (s Table[K, A]) Suppress(store string, by Suppression, vals ...codec.Codec[A]) Table[K, A] {
+// S is found by the compiler.
+func (s Table[K, A]) Suppress[S ~string](name S, by Suppression, vals ...codec.Codec[A]) Table[K, A] {
+	store := string(name)
 	s.old()
 	if len(vals) == 0 && s.vals != nil {
 		vals = []codec.Codec[A]{s.vals}
@@ -81,7 +83,9 @@ func (b *compiler) suppressClock(n *plan.Node) *task.Clock {
 //
 // Results come in the order of (until, key), without headers. Their time is 1 ms before until, or their own if that is
 // later, so that they are not late for what follows. A record whose time has passed already is emitted at once.
-func (s Keyed[K, V]) SuppressUntil(store string, until func(K, V) time.Time, most int, vals ...codec.Codec[V]) Keyed[K, V] {
+// S is found by the compiler.
+func (s Keyed[K, V]) SuppressUntil[S ~string](name S, until func(K, V) time.Time, most int, vals ...codec.Codec[V]) Keyed[K, V] {
+	store := string(name)
 	if len(vals) == 0 && s.vals != nil {
 		vals = []codec.Codec[V]{s.vals}
 	}

@@ -70,7 +70,9 @@ func (t *Topology) tableSource(spec source.Spec, typ string, noCodec bool) *plan
 }
 
 // ToTable keeps the newest value of each key, by arrival, in a store of this name.
-func (s Keyed[K, V]) ToTable(store string, vals ...codec.Codec[V]) Table[K, V] {
+// S is found by the compiler.
+func (s Keyed[K, V]) ToTable[S ~string](name S, vals ...codec.Codec[V]) Table[K, V] {
+	store := string(name)
 	if len(vals) == 0 && s.vals != nil {
 		vals = []codec.Codec[V]{s.vals}
 	}

@@ -37,8 +37,9 @@ func (s Table[K, A]) GroupBy[G comparable](key func(K, A) G) Grouped[G, A] {
 }
 
 // Count counts the rows of each group, in a store of this name. A group without rows has none.
-func (g Grouped[G, V]) Count(store string) Table[G, int64] {
-	return group(g, "count", store, codec.Int64, func(n *int64, _ V) { *n++ }, func(n *int64, _ V) { *n-- })
+// S is found by the compiler.
+func (g Grouped[G, V]) Count[S ~string](store S) Table[G, int64] {
+	return group(g, "count", string(store), codec.Int64, func(n *int64, _ V) { *n++ }, func(n *int64, _ V) { *n-- })
 }
 
 // Fold keeps an aggregate for each group, in a store of this name: add takes a row that enters the group, subtract one

@@ -64,7 +64,8 @@ type outputs[K comparable, V, A any] struct {
 }
 
 // The compiler makes all methods of every type that a program has, called or not, unless they have type parameters. Of
-// the operators behind windows that would be minutes of it for a large program. So Count, Reduce and Collect have one, too.
+// the operators behind them that would be minutes of it for a large program. So those methods that need no type
+// parameter have one for their name: here, and in keyed streams and tables.
 
 // Count counts the records of each key and window, in a store of this name. S is found by the compiler.
 func (w Windowed[K, V]) Count[S ~string](store S) Aggregated[K, V, int64] {
@@ -143,20 +144,22 @@ func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store st
 		if b.semantics.kafka {
 			build = streamWindow(b, w.w, merge, build)
 		}
+		held := &operator.Held[K, V]{}
+		add := operator.AddHeld(held, update)
 		if !aligned {
-			return build(b.task, b.clock(n), operator.KeyWindowSpec[K, V, A]{Op: b.op(n), Store: store, Keys: s.keys, Vals: vals, Update: update,
+			return build(b.task, b.clock(n), held, operator.KeyWindowSpec[K, A]{Op: b.op(n), Store: store, Keys: s.keys, Vals: vals, Update: add,
 				OnUpdate: fan(b, out.outs.update), OnCommit: fan(b, out.outs.commit), OnClose: fan(b, out.outs.close),
-				OnPace: fan(b, out.outs.pace), Every: out.outs.every.Milliseconds(), Late: late,
+				OnPace: fan(b, out.outs.pace), Every: out.outs.every.Milliseconds(), Late: held.Late(late),
 				OnFire: fan(b, out.outs.fire), Trigger: operator.Trigger{Count: uint64(w.trigger.Count),
 					Every: w.trigger.Every.Milliseconds(), End: w.trigger.End, Purge: w.trigger.Purge}})
 		}
-		spec := operator.WindowedSpec[K, V, A]{Op: b.op(n), Store: store, Keys: s.keys, Vals: vals, Window: a.Alignment(), Update: update,
+		spec := operator.WindowedSpec[K, A]{Op: b.op(n), Store: store, Keys: s.keys, Vals: vals, Window: a.Alignment(), Update: add,
 			OnUpdate: fan(b, out.outs.update), OnCommit: fan(b, out.outs.commit), OnClose: fan(b, out.outs.close),
-			OnPace: fan(b, out.outs.pace), Every: out.outs.every.Milliseconds(), Late: late}
+			OnPace: fan(b, out.outs.pace), Every: out.outs.every.Milliseconds(), Late: held.Late(late)}
 		if b.semantics.kafka {
-			return operator.NoNulls(b.op(n), true, false, operator.NewStreamWindowed(b.task, b.streamTime(), spec).Process)
+			return operator.NoNulls(b.op(n), true, false, held.Into(operator.NewStreamWindowed(b.task, b.streamTime(), spec).Process))
 		}
-		return operator.NewWindowed(b.task, b.clock(n), spec).Process
+		return held.Into(operator.NewWindowed(b.task, b.clock(n), spec).Process)
 	})
 	return out
 }
@@ -194,40 +197,41 @@ func session[V any](w window.Window) (gap func(V) int64, grace time.Duration, ok
 }
 
 // keyWindow returns what makes the operator of a window that depends on the records of each key; nil for others.
-func keyWindow[K comparable, V, A any](of Windowed[K, V], merge func(*A, A)) func(*task.Task, *task.Clock, operator.KeyWindowSpec[K, V, A]) task.KeyedFn[K, V] {
-	type spec = operator.KeyWindowSpec[K, V, A]
+func keyWindow[K comparable, V, A any](of Windowed[K, V], merge func(*A, A)) windowOperator[K, V, A] {
+	type spec = operator.KeyWindowSpec[K, A]
+	type values = *operator.Held[K, V]
 	if gap, grace, ok := session[V](of.w); ok {
-		return func(t *task.Task, clock *task.Clock, s spec) task.KeyedFn[K, V] {
+		return func(t *task.Task, clock *task.Clock, in values, s spec) task.KeyedFn[K, V] {
 			s.Grace = grace.Milliseconds()
-			return operator.NewSession(t, clock, s, gap, merge).Process
+			return in.Into(operator.NewSession(t, clock, s, in.Gap(gap), merge).Process)
 		}
 	}
 	switch w := of.w.(type) {
 	case window.Aligned:
-		return func(t *task.Task, clock *task.Clock, s spec) task.KeyedFn[K, V] {
+		return func(t *task.Task, clock *task.Clock, in values, s spec) task.KeyedFn[K, V] {
 			a := w.Alignment()
 			s.Grace = a.Grace
-			return operator.NewTriggered(t, clock, s, &a).Process
+			return in.Into(operator.NewTriggered(t, clock, s, &a).Process)
 		}
 	case window.Global:
-		return func(t *task.Task, clock *task.Clock, s spec) task.KeyedFn[K, V] {
+		return func(t *task.Task, clock *task.Clock, in values, s spec) task.KeyedFn[K, V] {
 			s.Grace = w.TTL.Milliseconds()
-			return operator.NewTriggered(t, clock, s, nil).Process
+			return in.Into(operator.NewTriggered(t, clock, s, nil).Process)
 		}
 	case window.Sliding:
-		return func(t *task.Task, clock *task.Clock, s spec) task.KeyedFn[K, V] {
+		return func(t *task.Task, clock *task.Clock, in values, s spec) task.KeyedFn[K, V] {
 			s.Grace = w.Grace.Milliseconds()
-			return operator.NewSliding(t, clock, s, w.Difference.Milliseconds()+1, false).Process // its end is included
+			return in.Into(operator.NewSliding(t, clock, s, w.Difference.Milliseconds()+1, false).Process) // its end is included
 		}
 	case window.Trailing:
-		return func(t *task.Task, clock *task.Clock, s spec) task.KeyedFn[K, V] {
+		return func(t *task.Task, clock *task.Clock, in values, s spec) task.KeyedFn[K, V] {
 			s.Grace = w.Grace.Milliseconds()
-			return operator.NewSliding(t, clock, s, w.Size.Milliseconds(), true).Process
+			return in.Into(operator.NewSliding(t, clock, s, w.Size.Milliseconds(), true).Process)
 		}
 	case window.Count:
-		return func(t *task.Task, clock *task.Clock, s spec) task.KeyedFn[K, V] {
+		return func(t *task.Task, clock *task.Clock, in values, s spec) task.KeyedFn[K, V] {
 			s.Grace = w.TTL.Milliseconds()
-			return operator.NewCount(t, clock, s, w.Size).Process
+			return in.Into(operator.NewCount(t, clock, s, w.Size).Process)
 		}
 	}
 	return nil

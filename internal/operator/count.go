@@ -5,14 +5,14 @@ import (
 )
 
 // Count keeps one aggregate per key, of the records since its last window closed; see window.Count.
-type Count[K comparable, V, A any] struct {
-	keyWindows[K, V, A]
+type Count[K comparable, A any] struct {
+	keyWindows[K, A]
 	size uint64
 }
 
 // NewCount adds the operator to a task. The spec's Grace is how long a window waits for its next record.
-func NewCount[K comparable, V, A any](t *task.Task, clock *task.Clock, s KeyWindowSpec[K, V, A], size int) *Count[K, V, A] {
-	o := &Count[K, V, A]{size: uint64(size)}
+func NewCount[K comparable, A any](t *task.Task, clock *task.Clock, s KeyWindowSpec[K, A], size int) *Count[K, A] {
+	o := &Count[K, A]{size: uint64(size)}
 	o.init(t, clock, s)
 	o.ends = func(s *span[A]) int64 { return s.time + o.Grace }
 	o.register(o)
@@ -20,7 +20,7 @@ func NewCount[K comparable, V, A any](t *task.Task, clock *task.Clock, s KeyWind
 }
 
 // Process takes a record.
-func (o *Count[K, V, A]) Process(c *task.Ctx, k K, v V) {
+func (o *Count[K, A]) Process(c *task.Ctx, k K) {
 	c.Op = o.Op
 	e := o.entry(c, k)
 	if e == nil {
@@ -34,7 +34,7 @@ func (o *Count[K, V, A]) Process(c *task.Ctx, k K, v V) {
 			s.sent, s.paced = false, false
 		}
 	}
-	o.Update(&s.val, v, !e.live)
+	o.Update(&s.val, !e.live)
 	s.from, s.to = min(s.from, c.Time), max(s.to, c.Time+1)
 	o.counted(&s, c.Time)
 	if s.revision < o.size {

@@ -18,9 +18,9 @@ import (
 // emitted, among those that close at the same watermark in the order of (end, key), and it leaves the list. That it has
 // closed is part of the entry, which is committed together with what closing it has emitted. Which keys have windows to
 // be closed is kept in memory, for all keys that have any; it is read from the store when the task starts.
-type keyWindows[K comparable, V, A any] struct {
+type keyWindows[K comparable, A any] struct {
 	backing[K, []span[A]]
-	KeyWindowSpec[K, V, A]
+	KeyWindowSpec[K, A]
 	codec     *spansCodec[A]
 	clock     *task.Clock
 	table     *table[K, []span[A]]
@@ -44,18 +44,18 @@ type keyWindows[K comparable, V, A any] struct {
 }
 
 // KeyWindowSpec is what the topology says about such an operator.
-type KeyWindowSpec[K comparable, V, A any] struct {
+type KeyWindowSpec[K comparable, A any] struct {
 	Op     int32
 	Store  string
 	Keys   codec.Codec[K]
 	Vals   codec.Codec[A]
 	Grace  int64 // ms
-	Update Update[V, A]
+	Update Add[A]
 	// What is emitted; each may be nil. See WindowedSpec.
 	OnUpdate, OnCommit, OnClose WindowFn[K, A]
 	OnPace                      WindowFn[K, A]
 	Every                       int64
-	Late                        task.KeyedFn[K, LateRecord[V]]
+	Late                        LateFn[K]
 	Trigger                     Trigger
 	OnFire                      WindowFn[K, A]
 }
@@ -65,7 +65,7 @@ type retracted[K comparable, A any] struct {
 	s   span[A]
 }
 
-func (o *keyWindows[K, V, A]) init(t *task.Task, clock *task.Clock, s KeyWindowSpec[K, V, A]) {
+func (o *keyWindows[K, A]) init(t *task.Task, clock *task.Clock, s KeyWindowSpec[K, A]) {
 	o.codec = &spansCodec[A]{vals: s.Vals}
 	o.backing = newBacking[K, []span[A]](t, task.KindSpans, s.Store, s.Keys, o.codec)
 	o.KeyWindowSpec, o.clock, o.schedule, o.closed, o.spans = s, clock, newSchedule[K](), math.MinInt64, 1
@@ -85,7 +85,7 @@ func (o *keyWindows[K, V, A]) init(t *task.Task, clock *task.Clock, s KeyWindowS
 }
 
 // register adds the operator, which has o in it, to its task.
-func (o *keyWindows[K, V, A]) register(self interface {
+func (o *keyWindows[K, A]) register(self interface {
 	task.Stateful
 	task.Timed
 	task.Flusher
@@ -98,24 +98,24 @@ func (o *keyWindows[K, V, A]) register(self interface {
 }
 
 // Clock implements task.Timed.
-func (o *keyWindows[K, V, A]) Clock() *task.Clock { return o.clock }
+func (o *keyWindows[K, A]) Clock() *task.Clock { return o.clock }
 
 // Due implements task.Timed.
-func (o *keyWindows[K, V, A]) Due() int64 { return min(o.schedule.next(), o.paced.due) }
+func (o *keyWindows[K, A]) Due() int64 { return min(o.schedule.next(), o.paced.due) }
 
 // watermark is what records are judged by.
-func (o *keyWindows[K, V, A]) watermark() int64 { return max(o.clock.W, o.closed) }
+func (o *keyWindows[K, A]) watermark() int64 { return max(o.clock.W, o.closed) }
 
 // late gives a record to those who want the late ones.
-func (o *keyWindows[K, V, A]) late(c *task.Ctx, k K, v V, from, to int64) {
+func (o *keyWindows[K, A]) late(c *task.Ctx, k K, from, to int64) {
 	c.Task.Operators[o.Op].Late++
 	if o.Late != nil {
-		o.Late(c, k, LateRecord[V]{Value: v, Time: c.Time, From: from, To: to, Watermark: o.watermark()})
+		o.Late(c, k, Lateness{Time: c.Time, From: from, To: to, Watermark: o.watermark()})
 	}
 }
 
 // entry is the entry of a key, or nil if the store cannot be read.
-func (o *keyWindows[K, V, A]) entry(c *task.Ctx, k K) *entry[K, []span[A]] {
+func (o *keyWindows[K, A]) entry(c *task.Ctx, k K) *entry[K, []span[A]] {
 	e, err := o.find(o.table, k, 0)
 	if err != nil {
 		c.Task.Fail(err)
@@ -125,14 +125,14 @@ func (o *keyWindows[K, V, A]) entry(c *task.Ctx, k K) *entry[K, []span[A]] {
 }
 
 // release removes an entry that was made by looking for one.
-func (o *keyWindows[K, V, A]) release(e *entry[K, []span[A]]) {
+func (o *keyWindows[K, A]) release(e *entry[K, []span[A]]) {
 	if !e.live && !e.changed && e.epoch == 0 {
 		o.table.remove(e)
 	}
 }
 
 // keep makes list the windows of the key.
-func (o *keyWindows[K, V, A]) keep(e *entry[K, []span[A]], list []span[A]) {
+func (o *keyWindows[K, A]) keep(e *entry[K, []span[A]], list []span[A]) {
 	e.val, e.live = list, len(list) > 0
 	if !e.live {
 		e.val = nil
@@ -152,7 +152,7 @@ func (o *keyWindows[K, V, A]) keep(e *entry[K, []span[A]], list []span[A]) {
 	}
 }
 
-func (o *keyWindows[K, V, A]) reschedule(e *entry[K, []span[A]]) {
+func (o *keyWindows[K, A]) reschedule(e *entry[K, []span[A]]) {
 	due := int64(math.MaxInt64)
 	for i := range e.val {
 		due = min(due, o.needed(&e.val[i]))
@@ -165,7 +165,7 @@ func (o *keyWindows[K, V, A]) reschedule(e *entry[K, []span[A]]) {
 }
 
 // counted says that the window has taken a record of the time t.
-func (o *keyWindows[K, V, A]) counted(s *span[A], t int64) {
+func (o *keyWindows[K, A]) counted(s *span[A], t int64) {
 	s.time = max(s.time, t)
 	if o.shown(s) {
 		s.revision++
@@ -175,7 +175,7 @@ func (o *keyWindows[K, V, A]) counted(s *span[A], t int64) {
 }
 
 // updated emits a window that a record has changed.
-func (o *keyWindows[K, V, A]) updated(c *task.Ctx, k K, s *span[A]) {
+func (o *keyWindows[K, A]) updated(c *task.Ctx, k K, s *span[A]) {
 	if o.OnUpdate == nil || !o.shown(s) {
 		return
 	}
@@ -186,7 +186,7 @@ func (o *keyWindows[K, V, A]) updated(c *task.Ctx, k K, s *span[A]) {
 }
 
 // retract emits that there is no such window any more.
-func (o *keyWindows[K, V, A]) retract(c *task.Ctx, k K, s span[A]) {
+func (o *keyWindows[K, A]) retract(c *task.Ctx, k K, s span[A]) {
 	if s.empty {
 		return
 	}
@@ -227,7 +227,7 @@ type closing[K comparable, A any] struct {
 }
 
 // Advance implements task.Timed: it closes the windows whose grace period is over.
-func (o *keyWindows[K, V, A]) Advance(c *task.Ctx, w int64) {
+func (o *keyWindows[K, A]) Advance(c *task.Ctx, w int64) {
 	o.closed = w
 	if w >= o.paced.due {
 		o.emitPaced(c)
@@ -264,7 +264,7 @@ func (o *keyWindows[K, V, A]) Advance(c *task.Ctx, w int64) {
 }
 
 // emit emits the windows that close.
-func (o *keyWindows[K, V, A]) emit(c *task.Ctx, all []closing[K, A]) {
+func (o *keyWindows[K, A]) emit(c *task.Ctx, all []closing[K, A]) {
 	if !o.sort(c, all) {
 		return
 	}
@@ -289,7 +289,7 @@ func (o *keyWindows[K, V, A]) emit(c *task.Ctx, all []closing[K, A]) {
 }
 
 // sort puts windows into the order of (end, key).
-func (o *keyWindows[K, V, A]) sort(c *task.Ctx, all []closing[K, A]) bool {
+func (o *keyWindows[K, A]) sort(c *task.Ctx, all []closing[K, A]) bool {
 	for i := range all {
 		var err error
 		if all[i].key, err = o.keys.Append(nil, all[i].k); err != nil {
@@ -310,7 +310,7 @@ func (o *keyWindows[K, V, A]) sort(c *task.Ctx, all []closing[K, A]) bool {
 }
 
 // Flush implements task.Flusher: it emits what has changed since the last epoch.
-func (o *keyWindows[K, V, A]) Flush(c *task.Ctx) {
+func (o *keyWindows[K, A]) Flush(c *task.Ctx) {
 	t, key, h := c.Time, c.Key, c.Headers
 	defer func() { c.Time, c.Key, c.Headers = t, key, h }()
 	emit := func(k K, s *span[A], gone bool) bool {
@@ -345,7 +345,7 @@ func (o *keyWindows[K, V, A]) Flush(c *task.Ctx) {
 }
 
 // Restore implements task.Stateful: it looks through the store for what is to be closed when.
-func (o *keyWindows[K, V, A]) Restore(m *task.Marker) error {
+func (o *keyWindows[K, A]) Restore(m *task.Marker) error {
 	if m != nil {
 		for _, c := range m.Closed {
 			if c.Store == o.id {
@@ -392,7 +392,7 @@ func (o *keyWindows[K, V, A]) Restore(m *task.Marker) error {
 }
 
 // Cut implements task.Stateful.
-func (o *keyWindows[K, V, A]) Cut(d *task.Delta) error {
+func (o *keyWindows[K, A]) Cut(d *task.Delta) error {
 	n := 0
 	for _, i := range o.table.changed {
 		n += len(o.table.slot(i).val)
@@ -404,27 +404,27 @@ func (o *keyWindows[K, V, A]) Cut(d *task.Delta) error {
 }
 
 // Applied implements task.Stateful.
-func (o *keyWindows[K, V, A]) Applied(epoch uint64) {
+func (o *keyWindows[K, A]) Applied(epoch uint64) {
 	o.table.applied(epoch)
 	if over := len(o.table.index)*o.perEntry() - int(o.task.Spec.MaxHeld.Load()); over > 0 {
 		o.evict(o.table, over/o.perEntry()+1, epoch)
 	}
 }
 
-func (o *keyWindows[K, V, A]) perEntry() int {
+func (o *keyWindows[K, A]) perEntry() int {
 	return o.entrySize() + o.spans*int(unsafe.Sizeof(span[A]{}))
 }
 
 // Changed implements task.Stateful.
-func (o *keyWindows[K, V, A]) Changed() int { return len(o.table.changed) * o.perEntry() }
+func (o *keyWindows[K, A]) Changed() int { return len(o.table.changed) * o.perEntry() }
 
 // Held implements task.Stateful.
-func (o *keyWindows[K, V, A]) Held() int {
+func (o *keyWindows[K, A]) Held() int {
 	var k K
 	return len(o.table.index)*o.perEntry() + len(o.schedule.heap)*3*(int(unsafe.Sizeof(k))+16)
 }
 
 // ClosedThrough implements task.Closer.
-func (o *keyWindows[K, V, A]) ClosedThrough() task.MarkerClosed {
+func (o *keyWindows[K, A]) ClosedThrough() task.MarkerClosed {
 	return task.MarkerClosed{Store: o.id, Through: o.watermark()}
 }

@@ -33,7 +33,7 @@ func (p *paced) wait(clock *task.Clock, w int64) {
 }
 
 // pace makes a window's aggregate wait for the end of the slice.
-func (o *Windowed[K, V, A]) pace(c *task.Ctx, e *entry[K, A], start int64) {
+func (o *Windowed[K, A]) pace(c *task.Ctx, e *entry[K, A], start int64) {
 	key, err := o.keys.Append(o.buf[:0], e.key)
 	o.buf = key
 	if err != nil {
@@ -46,7 +46,7 @@ func (o *Windowed[K, V, A]) pace(c *task.Ctx, e *entry[K, A], start int64) {
 }
 
 // emitPaced emits what waits in windows that start before a time, in the order of (start, key).
-func (o *Windowed[K, V, A]) emitPaced(c *task.Ctx, before int64) error {
+func (o *Windowed[K, A]) emitPaced(c *task.Ctx, before int64) error {
 	t0, k0, h0 := c.Time, c.Key, c.Headers
 	defer func() { c.Time, c.Key, c.Headers = t0, k0, h0 }()
 	for {
@@ -80,7 +80,7 @@ func (o *Windowed[K, V, A]) emitPaced(c *task.Ctx, before int64) error {
 }
 
 // restorePaced finds what waits. If nobody wants it any more, it is forgotten.
-func (o *Windowed[K, V, A]) restorePaced() error {
+func (o *Windowed[K, A]) restorePaced() error {
 	if err := o.waiting.restore(); err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (o *Windowed[K, V, A]) restorePaced() error {
 }
 
 // emitPaced emits the windows that wait.
-func (o *keyWindows[K, V, A]) emitPaced(c *task.Ctx) {
+func (o *keyWindows[K, A]) emitPaced(c *task.Ctx) {
 	var all []closing[K, A]
 	for k := range o.waiting {
 		e := o.entry(c, k)

@@ -11,25 +11,25 @@ import (
 // Session keeps one aggregate per key and session; see window.Session for what a session is. A record makes a session
 // of its own, from its time to the end of its gap, which is merged with all open sessions of its key that it touches.
 // So the sessions of a key never touch one another, and their list is in order by start and by end alike.
-type Session[K comparable, V, A any] struct {
-	keyWindows[K, V, A]
-	gap   func(V) int64
+type Session[K comparable, A any] struct {
+	keyWindows[K, A]
+	gap   func() int64
 	merge func(*A, A)
 }
 
 // NewSession adds the operator to a task. gap is in ms. merge adds the aggregate of a later session to that of an
 // earlier one.
-func NewSession[K comparable, V, A any](t *task.Task, clock *task.Clock, s KeyWindowSpec[K, V, A], gap func(V) int64, merge func(*A, A)) *Session[K, V, A] {
-	o := &Session[K, V, A]{gap: gap, merge: merge}
+func NewSession[K comparable, A any](t *task.Task, clock *task.Clock, s KeyWindowSpec[K, A], gap func() int64, merge func(*A, A)) *Session[K, A] {
+	o := &Session[K, A]{gap: gap, merge: merge}
 	o.init(t, clock, s)
 	o.register(o)
 	return o
 }
 
 // Process takes a record.
-func (o *Session[K, V, A]) Process(c *task.Ctx, k K, v V) {
+func (o *Session[K, A]) Process(c *task.Ctx, k K) {
 	c.Op = o.Op
-	gap := o.gap(v)
+	gap := o.gap()
 	if gap <= 0 {
 		c.Reject(fmt.Errorf("the gap of its session is %d ms: it must be at least 1 ms", gap), nil)
 		return
@@ -58,14 +58,14 @@ func (o *Session[K, V, A]) Process(c *task.Ctx, k K, v V) {
 	case i < j:
 		from, to = min(from, list[i].from), max(to, list[j-1].to)
 		s = o.merged(c, k, list[i:j], from)
-		o.Update(&s.val, v, s.empty)
+		o.Update(&s.val, s.empty)
 	case to+o.Grace <= o.watermark():
 		o.release(e)
-		o.late(c, k, v, from, to)
+		o.late(c, k, from, to)
 		return
 	default:
 		s.time = from
-		o.Update(&s.val, v, true)
+		o.Update(&s.val, true)
 	}
 	s.from, s.to = from, to
 	fires := o.trigger(&s, c.Time)
@@ -79,7 +79,7 @@ func (o *Session[K, V, A]) Process(c *task.Ctx, k K, v V) {
 
 // merged makes one session of several, the earliest first. Those that do not start where it does are retracted. It
 // counts changes from the largest number among them, so that the numbers of a start never fall.
-func (o *Session[K, V, A]) merged(c *task.Ctx, k K, list []span[A], from int64) span[A] {
+func (o *Session[K, A]) merged(c *task.Ctx, k K, list []span[A], from int64) span[A] {
 	for _, x := range list {
 		if x.from != from {
 			o.retract(c, k, x)

@@ -20,15 +20,15 @@ import (
 //
 // The last of the closed windows of a key stays in the list for the same reason: a later record may need its content,
 // or to know of its last record. It takes records too, and is never emitted again.
-type Sliding[K comparable, V, A any] struct {
-	keyWindows[K, V, A]
+type Sliding[K comparable, A any] struct {
+	keyWindows[K, A]
 	size     int64 // ms, of [from, to)
 	trailing bool
 }
 
 // NewSliding adds the operator to a task. trailing says that only those windows count that end with a record.
-func NewSliding[K comparable, V, A any](t *task.Task, clock *task.Clock, s KeyWindowSpec[K, V, A], size int64, trailing bool) *Sliding[K, V, A] {
-	o := &Sliding[K, V, A]{size: size, trailing: trailing}
+func NewSliding[K comparable, A any](t *task.Task, clock *task.Clock, s KeyWindowSpec[K, A], size int64, trailing bool) *Sliding[K, A] {
+	o := &Sliding[K, A]{size: size, trailing: trailing}
 	o.init(t, clock, s)
 	o.ends = func(s *span[A]) int64 {
 		if s.closed {
@@ -42,7 +42,7 @@ func NewSliding[K comparable, V, A any](t *task.Task, clock *task.Clock, s KeyWi
 	return o
 }
 
-func (o *Sliding[K, V, A]) close(list []span[A], w int64) (closing, kept []span[A], changed bool) {
+func (o *Sliding[K, A]) close(list []span[A], w int64) (closing, kept []span[A], changed bool) {
 	for i := range list {
 		s := &list[i]
 		if s.closed || s.to+o.Grace > w {
@@ -59,7 +59,7 @@ func (o *Sliding[K, V, A]) close(list []span[A], w int64) (closing, kept []span[
 }
 
 // prune keeps the last of the closed windows, as long as it is needed, and all others.
-func (o *Sliding[K, V, A]) prune(list []span[A], w int64) []span[A] {
+func (o *Sliding[K, A]) prune(list []span[A], w int64) []span[A] {
 	n := 0
 	for n < len(list) && list[n].closed {
 		n++
@@ -71,11 +71,11 @@ func (o *Sliding[K, V, A]) prune(list []span[A], w int64) []span[A] {
 }
 
 // Process takes a record.
-func (o *Sliding[K, V, A]) Process(c *task.Ctx, k K, v V) {
+func (o *Sliding[K, A]) Process(c *task.Ctx, k K) {
 	c.Op = o.Op
 	t, w := c.Time, o.watermark()
 	if t+o.size+o.Grace <= w {
-		o.late(c, k, v, t, t+o.size)
+		o.late(c, k, t, t+o.size)
 		return
 	}
 	e := o.entry(c, k)
@@ -100,7 +100,7 @@ func (o *Sliding[K, V, A]) Process(c *task.Ctx, k K, v V) {
 			return
 		}
 		if with {
-			o.Update(&s.val, v, s.time == math.MinInt64)
+			o.Update(&s.val, s.time == math.MinInt64)
 			s.time = max(s.time, t)
 		}
 		o.counted(&s, s.time)
@@ -117,7 +117,7 @@ func (o *Sliding[K, V, A]) Process(c *task.Ctx, k K, v V) {
 	}
 	for i := range list {
 		if s := &list[i]; s.from <= t && t < s.to {
-			o.Update(&s.val, v, false)
+			o.Update(&s.val, false)
 			o.counted(s, t)
 		}
 	}
@@ -133,7 +133,7 @@ func (o *Sliding[K, V, A]) Process(c *task.Ctx, k K, v V) {
 }
 
 // upTo is the number of windows that start at from or before.
-func (o *Sliding[K, V, A]) upTo(list []span[A], from int64) int {
+func (o *Sliding[K, A]) upTo(list []span[A], from int64) int {
 	n, _ := slices.BinarySearchFunc(list, from, func(s span[A], from int64) int {
 		if s.from <= from {
 			return -1
@@ -144,7 +144,7 @@ func (o *Sliding[K, V, A]) upTo(list []span[A], from int64) int {
 }
 
 // before is the time of the last record before t that the windows know of.
-func (o *Sliding[K, V, A]) before(list []span[A], t int64) int64 {
+func (o *Sliding[K, A]) before(list []span[A], t int64) int64 {
 	before := int64(math.MinInt64)
 	for i := range list {
 		if s := &list[i]; s.time < t {

@@ -165,7 +165,7 @@ func behind(t, d, w int64) bool { return w != math.MinInt64 && w-d > t }
 func late[K comparable, V any](c *task.Ctx, op int32, k K, v V, w int64, to task.KeyedFn[K, LateRecord[V]]) {
 	c.Task.Operators[op].Late++
 	if to != nil {
-		to(c, k, LateRecord[V]{Value: v, Time: c.Time, Watermark: w})
+		to(c, k, LateRecord[V]{v, Lateness{Time: c.Time, Watermark: w}})
 	}
 }
 

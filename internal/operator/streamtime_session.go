@@ -10,8 +10,8 @@ import (
 
 // streamWindows is keyWindows by stream time: it looks for windows to be closed after each record, at most once per
 // interval of wall-clock time. A closed window stays, to be merged or copied again, until it has expired.
-type streamWindows[K comparable, V, A any] struct {
-	keyWindows[K, V, A]
+type streamWindows[K comparable, A any] struct {
+	keyWindows[K, A]
 	time *streamTime
 	null func(A) bool
 	// closes is the stream time at which a window closes, expires that at which a closed one may not be needed any more,
@@ -22,7 +22,7 @@ type streamWindows[K comparable, V, A any] struct {
 	order func(a, b *span[A]) int
 }
 
-func (o *streamWindows[K, V, A]) start(t *task.Task, st StreamTime, s KeyWindowSpec[K, V, A]) {
+func (o *streamWindows[K, A]) start(t *task.Task, st StreamTime, s KeyWindowSpec[K, A]) {
 	o.time, o.null = newStreamTime(t, s.Store, st), nullTest[A]()
 	o.init(t, &o.time.Clock, s)
 	o.ends = func(s *span[A]) int64 {
@@ -33,7 +33,7 @@ func (o *streamWindows[K, V, A]) start(t *task.Task, st StreamTime, s KeyWindowS
 	}
 }
 
-func (o *streamWindows[K, V, A]) register(self interface {
+func (o *streamWindows[K, A]) register(self interface {
 	task.Stateful
 	task.Flusher
 }) {
@@ -44,14 +44,14 @@ func (o *streamWindows[K, V, A]) register(self interface {
 }
 
 // changed notes that a window has taken a record.
-func (o *streamWindows[K, V, A]) changed(s *span[A]) {
+func (o *streamWindows[K, A]) changed(s *span[A]) {
 	s.revision++
 	s.changed = true
 	s.waits = o.OnPace != nil
 }
 
 // result emits a window that a record has changed; one whose aggregate has become null is retracted.
-func (o *streamWindows[K, V, A]) result(c *task.Ctx, k K, s *span[A]) {
+func (o *streamWindows[K, A]) result(c *task.Ctx, k K, s *span[A]) {
 	if o.null == nil || !o.null(s.val) || s.closed {
 		o.updated(c, k, s)
 		return
@@ -60,7 +60,7 @@ func (o *streamWindows[K, V, A]) result(c *task.Ctx, k K, s *span[A]) {
 }
 
 // look closes what is to be closed, and emits the results.
-func (o *streamWindows[K, V, A]) look(c *task.Ctx) {
+func (o *streamWindows[K, A]) look(c *task.Ctx) {
 	if o.OnClose != nil && !o.time.may(c.Task.Now) {
 		return
 	}
@@ -124,7 +124,7 @@ func (o *streamWindows[K, V, A]) look(c *task.Ctx) {
 }
 
 // final emits final results.
-func (o *streamWindows[K, V, A]) final(c *task.Ctx, all []closing[K, A]) {
+func (o *streamWindows[K, A]) final(c *task.Ctx, all []closing[K, A]) {
 	if !o.sort(c, all) {
 		return
 	}
@@ -142,7 +142,7 @@ func (o *streamWindows[K, V, A]) final(c *task.Ctx, all []closing[K, A]) {
 }
 
 // Restore implements task.Stateful.
-func (o *streamWindows[K, V, A]) Restore(*task.Marker) error {
+func (o *streamWindows[K, A]) Restore(*task.Marker) error {
 	if err := o.time.restore(); err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (o *streamWindows[K, V, A]) Restore(*task.Marker) error {
 }
 
 // Cut implements task.Stateful.
-func (o *streamWindows[K, V, A]) Cut(d *task.Delta) error {
+func (o *streamWindows[K, A]) Cut(d *task.Delta) error {
 	o.time.cut(d)
 	return o.keyWindows.Cut(d)
 }
@@ -159,9 +159,9 @@ func (o *streamWindows[K, V, A]) Cut(d *task.Delta) error {
 // is merged with the sessions whose distance from it is no more than the gap and that have not expired, closed ones too;
 // it is late if what comes of that has closed. The sessions that were merged are retracted, also if only one was made
 // longer.
-type StreamSession[K comparable, V, A any] struct {
-	streamWindows[K, V, A]
-	gap       func(V) int64
+type StreamSession[K comparable, A any] struct {
+	streamWindows[K, A]
+	gap       func() int64
 	merge     func(*A, A)
 	retention int64
 }
@@ -171,8 +171,8 @@ const newestEnd = numberA
 
 // NewStreamSession adds the operator to a task. A session expires when it is retention or more behind the newest one;
 // as long as it has not expired it is merged even if it has closed. longest is the gap (the largest of them).
-func NewStreamSession[K comparable, V, A any](t *task.Task, st StreamTime, s KeyWindowSpec[K, V, A], gap func(V) int64, longest, retention int64, merge func(*A, A)) *StreamSession[K, V, A] {
-	o := &StreamSession[K, V, A]{gap: gap, merge: merge, retention: retention}
+func NewStreamSession[K comparable, A any](t *task.Task, st StreamTime, s KeyWindowSpec[K, A], gap func() int64, longest, retention int64, merge func(*A, A)) *StreamSession[K, A] {
+	o := &StreamSession[K, A]{gap: gap, merge: merge, retention: retention}
 	o.start(t, st, s)
 	o.closes = func(s *span[A]) int64 { return s.to + longest + o.Grace }
 	o.expires = func(s *span[A]) int64 { return s.to - 1 + retention }
@@ -186,23 +186,23 @@ func NewStreamSession[K comparable, V, A any](t *task.Task, st StreamTime, s Key
 }
 
 // gone says that a session has expired.
-func (o *StreamSession[K, V, A]) gone(s *span[A]) bool {
+func (o *StreamSession[K, A]) gone(s *span[A]) bool {
 	newest := o.time.numbers[newestEnd]
 	return newest != math.MinInt64 && s.to-1 <= newest-o.retention
 }
 
 // Process takes a record.
-func (o *StreamSession[K, V, A]) Process(c *task.Ctx, k K, v V) {
+func (o *StreamSession[K, A]) Process(c *task.Ctx, k K) {
 	c.Op = o.Op
 	o.time.turn(c)
-	o.take(c, k, v)
+	o.take(c, k)
 	if !c.Rejected() && c.Task.Err() == nil {
 		o.look(c)
 	}
 }
 
-func (o *StreamSession[K, V, A]) take(c *task.Ctx, k K, v V) {
-	t, gap := c.Time, o.gap(v)
+func (o *StreamSession[K, A]) take(c *task.Ctx, k K) {
+	t, gap := c.Time, o.gap()
 	e := o.entry(c, k)
 	if e == nil {
 		return
@@ -219,7 +219,7 @@ func (o *StreamSession[K, V, A]) take(c *task.Ctx, k K, v V) {
 	}
 	if o.time.W > end+o.Grace+gap {
 		o.release(e)
-		o.late(c, k, v, from, end+1)
+		o.late(c, k, from, end+1)
 		return
 	}
 	slices.SortStableFunc(merged, func(a, b span[A]) int { return cmp.Or(cmp.Compare(a.to, b.to), cmp.Compare(a.from, b.from)) })
@@ -237,7 +237,7 @@ func (o *StreamSession[K, V, A]) take(c *task.Ctx, k K, v V) {
 			o.merge(&s.val, m.val)
 		}
 	}
-	o.Update(&s.val, v, len(merged) == 0)
+	o.Update(&s.val, len(merged) == 0)
 	o.changed(&s)
 	o.time.set(newestEnd, max(o.time.numbers[newestEnd], end))
 	if o.null != nil && o.null(s.val) {

@@ -14,14 +14,14 @@ import (
 // has its final result, with the largest time of its records, when it is. A record that all its windows are closed for
 // is in none, nor in one that is made later, although that may still be open: only here results depend on the order in
 // which records are read within the grace period.
-type StreamSliding[K comparable, V, A any] struct {
-	streamWindows[K, V, A]
+type StreamSliding[K comparable, A any] struct {
+	streamWindows[K, A]
 	d int64 // time difference, ms
 }
 
 // NewStreamSliding adds the operator to a task. The time difference is in ms.
-func NewStreamSliding[K comparable, V, A any](t *task.Task, st StreamTime, s KeyWindowSpec[K, V, A], difference int64) *StreamSliding[K, V, A] {
-	o := &StreamSliding[K, V, A]{d: difference}
+func NewStreamSliding[K comparable, A any](t *task.Task, st StreamTime, s KeyWindowSpec[K, A], difference int64) *StreamSliding[K, A] {
+	o := &StreamSliding[K, A]{d: difference}
 	o.start(t, st, s)
 	o.closes = func(s *span[A]) int64 { return s.to + o.Grace }
 	o.expires = func(s *span[A]) int64 { return s.to + 2*difference + o.Grace } // no accepted record looks back so far
@@ -35,28 +35,27 @@ func NewStreamSliding[K comparable, V, A any](t *task.Task, st StreamTime, s Key
 }
 
 // sliding is what a record does to the windows of its key.
-type sliding[K comparable, V, A any] struct {
-	o    *StreamSliding[K, V, A]
+type sliding[K comparable, A any] struct {
+	o    *StreamSliding[K, A]
 	c    *task.Ctx
 	k    K
-	v    V
 	list []span[A]
 }
 
 // Process takes a record.
-func (o *StreamSliding[K, V, A]) Process(c *task.Ctx, k K, v V) {
+func (o *StreamSliding[K, A]) Process(c *task.Ctx, k K) {
 	c.Op = o.Op
 	t := c.Time
 	o.time.turn(c)
 	if t+1+o.d+o.Grace <= o.time.W {
-		o.late(c, k, v, t, t+o.d+1)
+		o.late(c, k, t, t+o.d+1)
 		return
 	}
 	e := o.entry(c, k)
 	if e == nil {
 		return
 	}
-	s := &sliding[K, V, A]{o, c, k, v, e.val}
+	s := &sliding[K, A]{o, c, k, e.val}
 	if t < o.d {
 		s.early(t)
 	} else {
@@ -73,7 +72,7 @@ func (o *StreamSliding[K, V, A]) Process(c *task.Ctx, k K, v V) {
 }
 
 // usual takes a record at d or later. It goes through the windows that it may touch, the latest first.
-func (s *sliding[K, V, A]) usual(t int64) {
+func (s *sliding[K, A]) usual(t int64) {
 	d := s.o.d
 	starts := map[int64]bool{}
 	var left, right *span[A] // what the record's own windows begin with
@@ -117,7 +116,7 @@ scan:
 }
 
 // early takes a record before d.
-func (s *sliding[K, V, A]) early(t int64) {
+func (s *sliding[K, A]) early(t int64) {
 	starts := map[int64]bool{}
 	var right, first *span[A]
 	rightThere, before := false, int64(-1)
@@ -154,7 +153,7 @@ func (s *sliding[K, V, A]) early(t int64) {
 }
 
 // copy is a window as it is before the record.
-func (s *sliding[K, V, A]) copy(w *span[A]) *span[A] {
+func (s *sliding[K, A]) copy(w *span[A]) *span[A] {
 	c := *w
 	var err error
 	if c.val, err = s.o.codec.clone(w.val); err != nil {
@@ -164,7 +163,7 @@ func (s *sliding[K, V, A]) copy(w *span[A]) *span[A] {
 }
 
 // upTo is the number of windows that start at from or before.
-func (s *sliding[K, V, A]) upTo(from int64) int {
+func (s *sliding[K, A]) upTo(from int64) int {
 	n, _ := slices.BinarySearchFunc(s.list, from, func(w span[A], from int64) int {
 		if w.from <= from {
 			return -1
@@ -174,22 +173,22 @@ func (s *sliding[K, V, A]) upTo(from int64) int {
 	return n
 }
 
-func (s *sliding[K, V, A]) open(from int64) bool { return from+s.o.d+1+s.o.Grace > s.o.time.W }
+func (s *sliding[K, A]) open(from int64) bool { return from+s.o.d+1+s.o.Grace > s.o.time.W }
 
 // add adds the record to a window that is there.
-func (s *sliding[K, V, A]) add(i int, t int64) {
+func (s *sliding[K, A]) add(i int, t int64) {
 	w := &s.list[i]
 	if !s.open(w.from) {
 		return
 	}
-	s.o.Update(&w.val, s.v, false)
+	s.o.Update(&w.val, false)
 	w.time = max(w.time, t)
 	s.o.changed(w)
 	s.o.result(s.c, s.k, w)
 }
 
 // make makes a window of a content, if any, and the record. One that is there is begun anew.
-func (s *sliding[K, V, A]) make(from int64, with *span[A], t int64) {
+func (s *sliding[K, A]) make(from int64, with *span[A], t int64) {
 	if !s.open(from) {
 		return
 	}
@@ -197,18 +196,18 @@ func (s *sliding[K, V, A]) make(from int64, with *span[A], t int64) {
 	if with != nil {
 		w.val = with.val
 	}
-	s.o.Update(&w.val, s.v, with == nil)
+	s.o.Update(&w.val, with == nil)
 	s.put(w)
 }
 
 // right makes the window that the record has just dropped out of, if it holds anything.
-func (s *sliding[K, V, A]) right(t int64, content *span[A]) {
+func (s *sliding[K, A]) right(t int64, content *span[A]) {
 	if content != nil && content.time > t {
 		s.put(span[A]{from: t + 1, to: t + 1 + s.o.d + 1, time: content.time, val: content.val})
 	}
 }
 
-func (s *sliding[K, V, A]) put(w span[A]) {
+func (s *sliding[K, A]) put(w span[A]) {
 	i := s.upTo(w.from)
 	if i > 0 && s.list[i-1].from == w.from {
 		i--

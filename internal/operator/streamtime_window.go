@@ -10,16 +10,16 @@ import (
 // if its end is beyond stream time less grace, with the record's time counted in. A record counts as late once for each
 // of its windows that does not take it. Windows do not begin before 1970. Results of closed windows have the largest time
 // of their records, and come with the record that has moved stream time, at most once per interval of wall-clock time.
-type StreamWindowed[K comparable, V, A any] struct {
-	*Windowed[K, V, A]
+type StreamWindowed[K comparable, A any] struct {
+	*Windowed[K, A]
 	time *streamTime
 	null func(A) bool
 }
 
 // NewStreamWindowed adds the operator to a task.
-func NewStreamWindowed[K comparable, V, A any](t *task.Task, st StreamTime, s WindowedSpec[K, V, A]) *StreamWindowed[K, V, A] {
+func NewStreamWindowed[K comparable, A any](t *task.Task, st StreamTime, s WindowedSpec[K, A]) *StreamWindowed[K, A] {
 	time := newStreamTime(t, s.Store, st)
-	o := &StreamWindowed[K, V, A]{Windowed: makeWindowed(t, &time.Clock, s), time: time, null: nullTest[A]()}
+	o := &StreamWindowed[K, A]{Windowed: makeWindowed(t, &time.Clock, s), time: time, null: nullTest[A]()}
 	o.ownTime = true
 	t.AddStateful(o)
 	if s.OnCommit != nil {
@@ -29,20 +29,20 @@ func NewStreamWindowed[K comparable, V, A any](t *task.Task, st StreamTime, s Wi
 }
 
 // Process takes a record.
-func (o *StreamWindowed[K, V, A]) Process(c *task.Ctx, k K, v V) {
+func (o *StreamWindowed[K, A]) Process(c *task.Ctx, k K) {
 	c.Op = o.Op
 	o.time.turn(c)
 	w := o.time.W
 	last := o.Window.Last(c.Time)
 	for start := max(o.Window.First(c.Time), 0); start <= last; start += o.Window.Advance {
 		if o.closes(start) > w {
-			o.add(c, k, v, start)
+			o.add(c, k, start)
 			continue
 		}
 		c.Task.Operators[o.Op].Late++
 		if o.Late != nil {
 			s := o.Window.Span(start)
-			o.Late(c, k, LateRecord[V]{Value: v, Time: c.Time, From: s.From, To: s.To, Watermark: w})
+			o.Late(c, k, Lateness{Time: c.Time, From: s.From, To: s.To, Watermark: w})
 		}
 	}
 	if at := o.time.slowest(); (o.OnClose == nil || o.time.may(c.Task.Now)) && at >= o.Due() {
@@ -51,7 +51,7 @@ func (o *StreamWindowed[K, V, A]) Process(c *task.Ctx, k K, v V) {
 }
 
 // add folds a record into a window. An aggregate that has become null is deleted, and retracted.
-func (o *StreamWindowed[K, V, A]) add(c *task.Ctx, k K, v V, start int64) {
+func (o *StreamWindowed[K, A]) add(c *task.Ctx, k K, start int64) {
 	p := o.pane(start)
 	e, err := o.find(p.table, k, start)
 	if err != nil {
@@ -62,7 +62,7 @@ func (o *StreamWindowed[K, V, A]) add(c *task.Ctx, k K, v V, start int64) {
 		var zero A
 		e.val, e.time = zero, math.MinInt64
 	}
-	o.Update(&e.val, v, !e.live)
+	o.Update(&e.val, !e.live)
 	at := max(e.time, c.Time)
 	span := o.span(start, e.revision+1)
 	if o.null != nil && o.null(e.val) {
@@ -88,7 +88,7 @@ func (o *StreamWindowed[K, V, A]) add(c *task.Ctx, k K, v V, start int64) {
 }
 
 // Restore implements task.Stateful. Which windows have closed is known by which are still there.
-func (o *StreamWindowed[K, V, A]) Restore(*task.Marker) error {
+func (o *StreamWindowed[K, A]) Restore(*task.Marker) error {
 	if err := o.time.restore(); err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func (o *StreamWindowed[K, V, A]) Restore(*task.Marker) error {
 }
 
 // Cut implements task.Stateful.
-func (o *StreamWindowed[K, V, A]) Cut(d *task.Delta) error {
+func (o *StreamWindowed[K, A]) Cut(d *task.Delta) error {
 	o.time.cut(d)
 	return o.Windowed.Cut(d)
 }

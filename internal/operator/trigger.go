@@ -26,7 +26,7 @@ type firing[K comparable, A any] struct {
 
 // trigger says that a window is to take a record of the time t. It returns whether it fires with it. It is called before
 // the window counts the record.
-func (o *keyWindows[K, V, A]) trigger(s *span[A], t int64) (fires bool) {
+func (o *keyWindows[K, A]) trigger(s *span[A], t int64) (fires bool) {
 	tr := o.Trigger
 	s.empty = false
 	over := s.to <= o.watermark()
@@ -82,7 +82,7 @@ func (s *span[A]) next() int64 {
 }
 
 // needed is the watermark at which there is something to do for a window.
-func (o *keyWindows[K, V, A]) needed(s *span[A]) int64 {
+func (o *keyWindows[K, A]) needed(s *span[A]) int64 {
 	if at := s.next(); at < math.MaxInt64 {
 		return min(at+1, o.ends(s))
 	}
@@ -90,7 +90,7 @@ func (o *keyWindows[K, V, A]) needed(s *span[A]) int64 {
 }
 
 // resultTime is the event time of a result that stands for the whole window: its last instant, if it has one.
-func (o *keyWindows[K, V, A]) resultTime(s *span[A]) int64 {
+func (o *keyWindows[K, A]) resultTime(s *span[A]) int64 {
 	if s.to == math.MaxInt64 {
 		return s.time
 	}
@@ -98,7 +98,7 @@ func (o *keyWindows[K, V, A]) resultTime(s *span[A]) int64 {
 }
 
 // fire emits the window i of a key, with the record at hand.
-func (o *keyWindows[K, V, A]) fire(c *task.Ctx, k K, e *entry[K, []span[A]], i int) {
+func (o *keyWindows[K, A]) fire(c *task.Ctx, k K, e *entry[K, []span[A]], i int) {
 	s := &e.val[i]
 	s.fired = true
 	if o.OnFire != nil {
@@ -119,7 +119,7 @@ func (s *span[A]) purge() {
 }
 
 // fireAt notes what the windows of a key fire with on the way to the watermark w.
-func (o *keyWindows[K, V, A]) fireAt(k K, list []span[A], w int64) (fired bool) {
+func (o *keyWindows[K, A]) fireAt(k K, list []span[A], w int64) (fired bool) {
 	for i := range list {
 		s := &list[i]
 		for at := s.next(); at < w; at = s.next() {
@@ -152,7 +152,7 @@ func (o *keyWindows[K, V, A]) fireAt(k K, list []span[A], w int64) (fired bool) 
 }
 
 // emitFires emits what was noted, in the order of (time to fire at, key).
-func (o *keyWindows[K, V, A]) emitFires(c *task.Ctx) {
+func (o *keyWindows[K, A]) emitFires(c *task.Ctx) {
 	if len(o.fires) == 0 {
 		return
 	}
@@ -182,16 +182,16 @@ func (o *keyWindows[K, V, A]) emitFires(c *task.Ctx) {
 
 // Triggered keeps one aggregate per key and window, for aligned and global windows that have a trigger. Where they stand
 // with it belongs to each key, so that they are kept with the windows of a key, not with those of a time as in Windowed.
-type Triggered[K comparable, V, A any] struct {
-	keyWindows[K, V, A]
+type Triggered[K comparable, A any] struct {
+	keyWindows[K, A]
 	windows *window.Alignment // nil: global
 	firing  []window.Span     // with the record at hand
 }
 
 // NewTriggered adds the operator to a task. With no windows there is one for each key, without an end, which closes when
 // there was no record for the spec's Grace (0: never).
-func NewTriggered[K comparable, V, A any](t *task.Task, clock *task.Clock, s KeyWindowSpec[K, V, A], windows *window.Alignment) *Triggered[K, V, A] {
-	o := &Triggered[K, V, A]{windows: windows}
+func NewTriggered[K comparable, A any](t *task.Task, clock *task.Clock, s KeyWindowSpec[K, A], windows *window.Alignment) *Triggered[K, A] {
+	o := &Triggered[K, A]{windows: windows}
 	o.init(t, clock, s)
 	if windows == nil {
 		o.ends = func(s *span[A]) int64 {
@@ -206,7 +206,7 @@ func NewTriggered[K comparable, V, A any](t *task.Task, clock *task.Clock, s Key
 }
 
 // Process takes a record.
-func (o *Triggered[K, V, A]) Process(c *task.Ctx, k K, v V) {
+func (o *Triggered[K, A]) Process(c *task.Ctx, k K) {
 	c.Op = o.Op
 	e := o.entry(c, k)
 	if e == nil {
@@ -214,7 +214,7 @@ func (o *Triggered[K, V, A]) Process(c *task.Ctx, k K, v V) {
 	}
 	o.firing = o.firing[:0]
 	if o.windows == nil {
-		o.take(c, k, e, window.Span{From: math.MinInt64, To: math.MaxInt64}, v)
+		o.take(c, k, e, window.Span{From: math.MinInt64, To: math.MaxInt64})
 		o.fireAll(c, k, e)
 		return
 	}
@@ -223,20 +223,20 @@ func (o *Triggered[K, V, A]) Process(c *task.Ctx, k K, v V) {
 		s := o.windows.Span(at)
 		if s.To+o.Grace > w {
 			taken = true
-			o.take(c, k, e, s, v)
+			o.take(c, k, e, s)
 		}
 	}
 	if !taken {
 		o.release(e)
 		s := o.windows.Span(last)
-		o.late(c, k, v, s.From, s.To)
+		o.late(c, k, s.From, s.To)
 		return
 	}
 	o.fireAll(c, k, e)
 }
 
 // fireAll emits the windows that fire with the record at hand, the last one first, as Flink does.
-func (o *Triggered[K, V, A]) fireAll(c *task.Ctx, k K, e *entry[K, []span[A]]) {
+func (o *Triggered[K, A]) fireAll(c *task.Ctx, k K, e *entry[K, []span[A]]) {
 	for _, in := range slices.Backward(o.firing) {
 		if i, found := find(e.val, in); found {
 			o.fire(c, k, e, i)
@@ -252,13 +252,13 @@ func find[A any](list []span[A], in window.Span) (i int, found bool) {
 }
 
 // take adds the record to one of its windows.
-func (o *Triggered[K, V, A]) take(c *task.Ctx, k K, e *entry[K, []span[A]], in window.Span, v V) {
+func (o *Triggered[K, A]) take(c *task.Ctx, k K, e *entry[K, []span[A]], in window.Span) {
 	i, found := find(e.val, in)
 	s := span[A]{from: in.From, to: in.To, time: c.Time, empty: true}
 	if found {
 		s = e.val[i]
 	}
-	o.Update(&s.val, v, s.empty) // which may panic
+	o.Update(&s.val, s.empty) // which may panic
 	fires := o.trigger(&s, c.Time)
 	o.counted(&s, c.Time)
 	if found {

@@ -20,9 +20,9 @@ import (
 //
 // There is a table per window, so that closing is a walk, and the deletion one range per key group in the store (none,
 // if the window never got there).
-type Windowed[K comparable, V, A any] struct {
+type Windowed[K comparable, A any] struct {
 	backing[K, A]
-	WindowedSpec[K, V, A]
+	WindowedSpec[K, A]
 	clock   *task.Clock
 	tables  map[int64]*pane[K, A]
 	last    *pane[K, A] // the one that the last record was in
@@ -36,31 +36,23 @@ type Windowed[K comparable, V, A any] struct {
 }
 
 // WindowedSpec is what the topology says about a windowed aggregate.
-type WindowedSpec[K comparable, V, A any] struct {
+type WindowedSpec[K comparable, A any] struct {
 	Op     int32
 	Store  string
 	Keys   codec.Codec[K]
 	Vals   codec.Codec[A]
 	Window window.Alignment
-	Update Update[V, A]
+	Update Add[A]
 	// What is emitted; each may be nil. OnCommit gets the aggregates that have changed since the last epoch.
 	OnUpdate, OnCommit, OnClose WindowFn[K, A]
 	// OnPace gets what has changed in a slice of Every ms of event time.
 	OnPace WindowFn[K, A]
 	Every  int64
-	Late   task.KeyedFn[K, LateRecord[V]]
+	Late   LateFn[K]
 }
 
 // WindowFn takes a result.
 type WindowFn[K comparable, A any] func(c *task.Ctx, k K, s window.Span, a A)
-
-// LateRecord is a record all of whose windows had closed.
-type LateRecord[V any] struct {
-	Value     V
-	Time      int64 // its event time
-	From, To  int64 // the last of its windows
-	Watermark int64 // that it was judged by
-}
 
 // pane is one window's table.
 type pane[K comparable, A any] struct {
@@ -78,7 +70,7 @@ type dropped struct {
 }
 
 // NewWindowed adds the operator to a task.
-func NewWindowed[K comparable, V, A any](t *task.Task, clock *task.Clock, s WindowedSpec[K, V, A]) *Windowed[K, V, A] {
+func NewWindowed[K comparable, A any](t *task.Task, clock *task.Clock, s WindowedSpec[K, A]) *Windowed[K, A] {
 	o := makeWindowed(t, clock, s)
 	t.AddStateful(o)
 	t.AddTimed(o)
@@ -88,30 +80,30 @@ func NewWindowed[K comparable, V, A any](t *task.Task, clock *task.Clock, s Wind
 	return o
 }
 
-func makeWindowed[K comparable, V, A any](t *task.Task, clock *task.Clock, s WindowedSpec[K, V, A]) *Windowed[K, V, A] {
-	return &Windowed[K, V, A]{backing: newBacking(t, task.KindWindow, s.Store, s.Keys, s.Vals), WindowedSpec: s, clock: clock,
+func makeWindowed[K comparable, A any](t *task.Task, clock *task.Clock, s WindowedSpec[K, A]) *Windowed[K, A] {
+	return &Windowed[K, A]{backing: newBacking(t, task.KindWindow, s.Store, s.Keys, s.Vals), WindowedSpec: s, clock: clock,
 		tables: map[int64]*pane[K, A]{}, due: math.MaxInt64, closed: math.MinInt64, paced: paced{every: s.Every, due: math.MaxInt64}, waiting: newTimers(t, s.Store)}
 }
 
 // Clock implements task.Timed.
-func (o *Windowed[K, V, A]) Clock() *task.Clock { return o.clock }
+func (o *Windowed[K, A]) Clock() *task.Clock { return o.clock }
 
 // Due implements task.Timed.
-func (o *Windowed[K, V, A]) Due() int64 { return min(o.due, o.paced.due) }
+func (o *Windowed[K, A]) Due() int64 { return min(o.due, o.paced.due) }
 
-func (o *Windowed[K, V, A]) closes(start int64) int64 {
+func (o *Windowed[K, A]) closes(start int64) int64 {
 	return o.Window.To(start) + o.Window.Grace
 }
 
 // span is a window as its results carry it.
-func (o *Windowed[K, V, A]) span(start int64, revision uint64) window.Span {
+func (o *Windowed[K, A]) span(start int64, revision uint64) window.Span {
 	s := o.Window.Span(start)
 	s.Revision = revision
 	return s
 }
 
 // Process takes a record.
-func (o *Windowed[K, V, A]) Process(c *task.Ctx, k K, v V) {
+func (o *Windowed[K, A]) Process(c *task.Ctx, k K) {
 	c.Op = o.Op
 	t := c.Time
 	if plant.WindowOffByOne || plant.Is("window") {
@@ -138,7 +130,7 @@ func (o *Windowed[K, V, A]) Process(c *task.Ctx, k K, v V) {
 			var zero A
 			e.val, e.time = zero, math.MinInt64 // an update that panicked may have left something
 		}
-		o.Update(&e.val, v, !e.live)
+		o.Update(&e.val, !e.live)
 		e.live = true
 		e.time = max(e.time, c.Time)
 		e.revision++
@@ -159,12 +151,12 @@ func (o *Windowed[K, V, A]) Process(c *task.Ctx, k K, v V) {
 	c.Task.Operators[o.Op].Late++
 	if o.Late != nil {
 		s := o.Window.Span(last)
-		o.Late(c, k, LateRecord[V]{Value: v, Time: c.Time, From: s.From, To: s.To, Watermark: w})
+		o.Late(c, k, Lateness{Time: c.Time, From: s.From, To: s.To, Watermark: w})
 	}
 }
 
 // pane returns the table of a window that is open.
-func (o *Windowed[K, V, A]) pane(start int64) *pane[K, A] {
+func (o *Windowed[K, A]) pane(start int64) *pane[K, A] {
 	p := o.tables[start]
 	if p == nil {
 		p = &pane[K, A]{table: newTable[K, A](true), start: start}
@@ -179,7 +171,7 @@ func (o *Windowed[K, V, A]) pane(start int64) *pane[K, A] {
 }
 
 // Advance implements task.Timed: it closes the windows whose grace period is over.
-func (o *Windowed[K, V, A]) Advance(c *task.Ctx, w int64) {
+func (o *Windowed[K, A]) Advance(c *task.Ctx, w int64) {
 	o.closed = w
 	if w >= o.paced.due {
 		if err := o.emitPaced(c, math.MaxInt64); err != nil {
@@ -205,7 +197,7 @@ func (o *Windowed[K, V, A]) Advance(c *task.Ctx, w int64) {
 	}
 }
 
-func (o *Windowed[K, V, A]) close(c *task.Ctx, p *pane[K, A]) error {
+func (o *Windowed[K, A]) close(c *task.Ctx, p *pane[K, A]) error {
 	if o.last == p {
 		o.last = nil
 	}
@@ -265,7 +257,7 @@ type keyed[K comparable, A any] struct {
 }
 
 // sorted lists a window's entries in the order of their encoded keys.
-func (o *Windowed[K, V, A]) sorted(p *pane[K, A]) (list []keyed[K, A], err error) {
+func (o *Windowed[K, A]) sorted(p *pane[K, A]) (list []keyed[K, A], err error) {
 	var arena []byte
 	p.each(func(e *entry[K, A]) {
 		if !e.live || err != nil {
@@ -284,7 +276,7 @@ func (o *Windowed[K, V, A]) sorted(p *pane[K, A]) (list []keyed[K, A], err error
 }
 
 // Flush implements task.Flusher.
-func (o *Windowed[K, V, A]) Flush(c *task.Ctx) {
+func (o *Windowed[K, A]) Flush(c *task.Ctx) {
 	for _, start := range slices.Sorted(keysOf(o.tables)) {
 		o.commit(c, o.tables[start])
 	}
@@ -301,7 +293,7 @@ func keysOf[K comparable, V any](m map[K]V) func(func(K) bool) {
 }
 
 // waits puts a window that has changed where it waits for the end of the epoch, or of a slice of time.
-func (o *Windowed[K, V, A]) waits(c *task.Ctx, p *pane[K, A], e *entry[K, A]) {
+func (o *Windowed[K, A]) waits(c *task.Ctx, p *pane[K, A], e *entry[K, A]) {
 	if o.OnCommit != nil && !e.unsent {
 		e.unsent = true
 		p.unsent = append(p.unsent, p.index[e.key])
@@ -312,7 +304,7 @@ func (o *Windowed[K, V, A]) waits(c *task.Ctx, p *pane[K, A], e *entry[K, A]) {
 }
 
 // commit emits what has changed in a window since it was last called.
-func (o *Windowed[K, V, A]) commit(c *task.Ctx, p *pane[K, A]) {
+func (o *Windowed[K, A]) commit(c *task.Ctx, p *pane[K, A]) {
 	for _, i := range p.unsent {
 		e := p.slot(i)
 		e.unsent = false
@@ -332,7 +324,7 @@ func (o *Windowed[K, V, A]) commit(c *task.Ctx, p *pane[K, A]) {
 }
 
 // Restore implements task.Stateful: it finds the windows that the store holds, and drops those that have closed.
-func (o *Windowed[K, V, A]) Restore(m *task.Marker) error {
+func (o *Windowed[K, A]) Restore(m *task.Marker) error {
 	if m != nil {
 		for _, c := range m.Closed {
 			if c.Store == o.id {
@@ -367,7 +359,7 @@ func (o *Windowed[K, V, A]) Restore(m *task.Marker) error {
 }
 
 // Cut implements task.Stateful.
-func (o *Windowed[K, V, A]) Cut(d *task.Delta) error {
+func (o *Windowed[K, A]) Cut(d *task.Delta) error {
 	for start, p := range o.tables {
 		if len(p.changed) == 0 {
 			continue
@@ -392,7 +384,7 @@ func (o *Windowed[K, V, A]) Cut(d *task.Delta) error {
 }
 
 // Applied implements task.Stateful.
-func (o *Windowed[K, V, A]) Applied(epoch uint64) {
+func (o *Windowed[K, A]) Applied(epoch uint64) {
 	o.done = epoch
 	over := o.Held() - int(o.task.Spec.MaxHeld.Load())
 	for _, p := range o.tables {
@@ -404,7 +396,7 @@ func (o *Windowed[K, V, A]) Applied(epoch uint64) {
 }
 
 // Changed implements task.Stateful.
-func (o *Windowed[K, V, A]) Changed() (n int) {
+func (o *Windowed[K, A]) Changed() (n int) {
 	for _, p := range o.tables {
 		n += len(p.changed)
 	}
@@ -412,7 +404,7 @@ func (o *Windowed[K, V, A]) Changed() (n int) {
 }
 
 // Held implements task.Stateful.
-func (o *Windowed[K, V, A]) Held() (n int) {
+func (o *Windowed[K, A]) Held() (n int) {
 	for _, p := range o.tables {
 		n += o.size(p.table)
 	}
@@ -420,7 +412,7 @@ func (o *Windowed[K, V, A]) Held() (n int) {
 }
 
 // ClosedThrough implements task.Closer.
-func (o *Windowed[K, V, A]) ClosedThrough() task.MarkerClosed {
+func (o *Windowed[K, A]) ClosedThrough() task.MarkerClosed {
 	return task.MarkerClosed{Store: o.id, Through: max(o.closed, o.clock.W)}
 }
 
