@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/millstream-go/millstream/sink"
@@ -187,6 +188,33 @@ type Ender interface {
 	// (SourceSpec.Range) where it ends, otherwise where the partition ends now. A partition that has nothing to read is
 	// missing from the result.
 	Ends(ctx context.Context, parts []source.Partition) (map[source.Partition]source.Position, error)
+}
+
+// Sharded is a Session of a system whose partitions come and go, and which keeps neither changelogs nor the engine's
+// positions: Kinesis. The engine's store is then where state lives. An epoch's changes and positions go into it as one
+// synced batch, which is the commit point; Session.Commit comes after it, so that what others see of the positions is
+// never ahead of the state. No changelog is written or read, and ReadChangelog is never called.
+//
+// A partition that was split or merged is read to Ended. Once that has been committed the session assigns those that
+// follow it, and, once these have been started, revokes it: until then it holds the watermark where its last record left it.
+type Sharded interface {
+	Session
+	// Tasks is the number of tasks behind an exchange in memory, if the topology does not say it. It must not change
+	// during the life of an application.
+	Tasks() int32
+	// Parents are the partitions that a partition was split or merged from. One that begins where no position of it is
+	// known takes over the smallest of their watermarks.
+	Parents(part source.Partition) []source.Partition
+}
+
+// Ended is the position behind the last record of a partition that gets no more, in a Sharded session.
+var Ended = source.Position{High: math.MaxUint64, Mid: math.MaxUint64, Low: math.MaxUint64}
+
+// Keeper is a Handler that knows what its store holds. The engine is one.
+type Keeper interface {
+	// Kept returns how far partitions have been committed in the store, where a Sharded session has no memory of its
+	// own. Partitions of which nothing is known are missing from the result.
+	Kept(parts []source.Partition) (map[source.Partition]source.Position, error)
 }
 
 // Limits is what a destination accepts. Zero values mean no limit.

@@ -43,23 +43,21 @@ type Shard struct {
 	Closed  bool // it gets no more records
 }
 
-// Ended is the position behind the last record of a closed shard: the checkpoint that lease tables write as SHARD_END.
-var Ended = source.Position{High: 1<<64 - 1, Mid: 1<<64 - 1, Low: 1<<64 - 1}
-
 // Membership is an instance's part in the leases. Its methods are safe for concurrent use.
 type Membership interface {
 	// Found tells of all shards that the streams have now, closed ones too. It is called at the beginning, then every now and
 	// then, and at the end of each shard before Checkpoint says so: rows for its children are to be made first. A shard that
 	// is missing now and was there before has been forgotten by its stream.
 	Found(ctx context.Context, shards []Shard) error
-	// Events are what happens to this instance's leases, in order. A shard is Taken only when all its parents have been
-	// checkpointed at Ended, by whichever instance, or are forgotten. The channel is closed when Close has been called, or
-	// after a failure that Err returns.
-	Events() <-chan LeaseEvent
+	// Events are what happens to this instance's leases, in order; what happens together comes in one list, above all what an
+	// instance takes when it has joined: the engine begins with that, and watermarks need to know of all that is read. A
+	// shard is Taken only when all its parents have been checkpointed at connect.Ended, by whichever instance, or are
+	// forgotten. The channel is closed when Close has been called, or after a failure that Err returns.
+	Events() <-chan []LeaseEvent
 	Err() error
 	// Checkpoint writes how far the shards have been processed for good. It fails with an error that wraps ErrLeaseLost,
 	// and writes nothing for them, where a shard's lease has another owner or term by now; those of the others are written.
-	// Ended ends a shard: its children may be taken.
+	// connect.Ended, which tables write as SHARD_END, ends a shard: its children may be taken.
 	Checkpoint(ctx context.Context, at []Checkpoint) error
 	// Release gives leases back: those that others have asked for, once their last checkpoint is written. A shard that is not
 	// held is passed over.
