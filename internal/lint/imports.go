@@ -9,7 +9,7 @@ import (
 // The rules. All hold for files that are not tests.
 
 // pure packages import the standard library only.
-var pure = []string{"window", "stream/codec", "onerror", "internal/eventtime", "internal/invariants", "internal/fault", "internal/plant"}
+var pure = []string{"window", "pattern", "stream/codec", "onerror", "internal/eventtime", "internal/invariants", "internal/fault", "internal/plant"}
 
 // contracts describe sources, sinks and state to users: they import codecs and each other's leaves, never the DSL, the
 // engine or a client library.
