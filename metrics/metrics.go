@@ -44,6 +44,7 @@ var (
 	Late            = counter("millstream_late_records_total", "{record}", "task,operator", "Records that came after their window had closed.")
 	Skipped         = counter("millstream_skipped_records_total", "{record}", "task,operator", "Records that were given up on and dropped, by their error policy.")
 	DeadLettered    = counter("millstream_dead_lettered_records_total", "{record}", "task,operator", "Records that were given up on and written to a dead-letter topic.")
+	Expired         = counter("millstream_expired_values_total", "{value}", "task,operator", "Values of state handles that were removed, or not kept, for their age.")
 	Tasks           = gauge("millstream_tasks", "{task}", "state", "Tasks of this instance, by state: restoring or running.")
 	CacheBytes      = gauge("millstream_state_cache_bytes", "By", "task", "State that is held in memory, about.")
 	DirtyBytes      = gauge("millstream_state_dirty_bytes", "By", "task", "State that has changed since the last epoch, about.")
@@ -66,7 +67,7 @@ var (
 
 // All returns every metric.
 func All() []*Metric {
-	return []*Metric{Records, RecordLag, TimeLag, Watermark, QueuedBytes, Idle, GapRecords, Late, Skipped, DeadLettered, Tasks, CacheBytes, DirtyBytes, StoreReads,
+	return []*Metric{Records, RecordLag, TimeLag, Watermark, QueuedBytes, Idle, GapRecords, Late, Skipped, DeadLettered, Expired, Tasks, CacheBytes, DirtyBytes, StoreReads,
 		StateBytes, BlockHits, BlockMisses, WriteStalls, DiskFull, Epochs, EpochSeconds, EpochLongest, EpochAge, RestoredRecords, RestoredBytes, RestoreLeft,
 		BackPressure, Sessions}
 }

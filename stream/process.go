@@ -45,20 +45,26 @@ func (s Keyed[K, V]) Process[A, R any](store string, onRecord func(p *Process[K,
 	s.t.function(n.n, onRecord == nil)
 	vals := defaultCodec(s.t, n.n, state)
 	n.n.Store = &plan.Store{Name: store, Kind: "process", Key: s.keys.Name(), Value: vals.Name()}
+	processed(s, n, vals, onRecord, onTimer, func(_ *compiler, o *operator.Process[K, V, A]) processor[K, A] { return o })
+	return Stream[R]{t: s.t, node: n}
+}
+
+// processed compiles a Process. The operator keeps one value of type B per key; what functions see as the state of a key is
+// up to the processor that view makes of it.
+func processed[K comparable, V, A, B, R any](s Keyed[K, V], n *node[R], vals codec.Codec[B], onRecord func(*Process[K, A, R], V), onTimer func(*Process[K, A, R], Timer), view func(*compiler, *operator.Process[K, V, B]) processor[K, A]) {
 	s.sub(func(b *compiler) task.KeyedFn[K, V] {
 		p := &Process[K, A, R]{next: n.compile(b)}
-		spec := operator.ProcessSpec[K, V, A]{Op: b.op(n.n), Store: store, Keys: s.keys, Vals: vals,
-			OnRecord: func(_ *operator.Process[K, V, A], v V) { onRecord(p, v) }}
+		spec := operator.ProcessSpec[K, V, B]{Op: b.op(n.n), Store: n.n.Name, Keys: s.keys, Vals: vals,
+			OnRecord: func(_ *operator.Process[K, V, B], v V) { onRecord(p, v) }}
 		if onTimer != nil {
-			spec.OnTimer = func(_ *operator.Process[K, V, A], at int64, wall bool) {
+			spec.OnTimer = func(_ *operator.Process[K, V, B], at int64, wall bool) {
 				onTimer(p, Timer{time.UnixMilli(at).UTC(), wall})
 			}
 		}
 		o := operator.NewProcess(b.task, b.clock(n.n), spec)
-		p.p = o
+		p.p = view(b, o)
 		return o.Process
 	})
-	return Stream[R]{t: s.t, node: n}
 }
 
 // Key is the key of the record or timer.

@@ -43,6 +43,7 @@ type entry[K comparable, A any] struct {
 	recent   bool   // it was used since the hand passed
 	unsent   bool   // OnCommit has not emitted its last change
 	waits    bool   // it is known to wait for the end of a slice of time; see paced
+	listed   bool   // it is among the cells that the store may not have as they are; see Cells
 }
 
 // The first page is small, because most windows are; the others hold pageSize entries.

@@ -70,6 +70,9 @@ func (g *Graph) Check(app string) []error {
 		}
 		if n.Store != nil {
 			c.name(n, n.Store.Name, "store", c.stores)
+			for _, h := range n.Handles {
+				c.handle(n, h.Name)
+			}
 		}
 		if n.Aligned {
 			c.aligned(n)
@@ -151,12 +154,36 @@ func (c *checker) name(n *Node, name, what string, taken map[string]*Node) {
 	case o != nil:
 		c.note(n, "the name %q is taken by the %s at %s, and their data would be mixed up: choose another name", name, what, o.Site)
 	default:
-		for _, other := range sorted(taken) {
-			if what == "store" && task.ID(other) == task.ID(name) {
-				c.note(n, "the names %q and %q (at %s) have the same hash, and their data would be mixed up: change one of them a little", name, other, taken[other].Site)
-			}
+		if what == "store" {
+			c.collides(n, name)
 		}
 		taken[name] = n
+	}
+}
+
+// handle checks the name of a state handle, "store/handle": of one store there must not be two.
+func (c *checker) handle(n *Node, name string) {
+	store, own, _ := strings.Cut(name, "/")
+	switch o := c.stores[name]; {
+	case !ValidName(own):
+		c.note(n, "the handle's name %q is not one: %s", own, validNames)
+	case o == n:
+		c.note(n, "it has two handles of the name %q, and their data would be mixed up: choose another name", own)
+	case o != nil: // said of the stores, which are both named store
+	default:
+		if ValidName(store) {
+			c.collides(n, name)
+		}
+		c.stores[name] = n
+	}
+}
+
+// collides notes that the name of a store has the number of another.
+func (c *checker) collides(n *Node, name string) {
+	for _, other := range sorted(c.stores) {
+		if task.ID(other) == task.ID(name) {
+			c.note(n, "the names %q and %q (at %s) have the same hash, and their data would be mixed up: change one of them a little", name, other, c.stores[other].Site)
+		}
 	}
 }
 

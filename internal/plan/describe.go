@@ -40,17 +40,18 @@ type describedPart struct {
 }
 
 type describedNode struct {
-	ID          int             `json:"id"`
-	Kind        Kind            `json:"kind"`
-	Name        string          `json:"name"`
-	Site        string          `json:"site"`
-	Type        string          `json:"type"`
-	Detail      string          `json:"detail,omitempty"`
-	Reads       string          `json:"reads,omitempty"`  // topic
-	Writes      string          `json:"writes,omitempty"` // topic
-	DeadLetters []string        `json:"deadLetters,omitempty"`
-	Store       *describedStore `json:"store,omitempty"`
-	To          []int           `json:"to"` // operators that take its records
+	ID          int               `json:"id"`
+	Kind        Kind              `json:"kind"`
+	Name        string            `json:"name"`
+	Site        string            `json:"site"`
+	Type        string            `json:"type"`
+	Detail      string            `json:"detail,omitempty"`
+	Reads       string            `json:"reads,omitempty"`  // topic
+	Writes      string            `json:"writes,omitempty"` // topic
+	DeadLetters []string          `json:"deadLetters,omitempty"`
+	Store       *describedStore   `json:"store,omitempty"`
+	Handles     []*describedStore `json:"handles,omitempty"`
+	To          []int             `json:"to"` // operators that take its records
 }
 
 type describedStore struct {
@@ -111,7 +112,10 @@ func (g *Graph) description() *description {
 				x.DeadLetters = n.Topics
 			}
 			if st := n.Store; st != nil {
-				x.Store = &describedStore{st.Name, st.Kind, st.Key, st.Value, st.Window}
+				x.Store = st.described()
+			}
+			for _, h := range n.Handles {
+				x.Handles = append(x.Handles, h.described())
 			}
 			part.Operators = append(part.Operators, x)
 		}
@@ -183,6 +187,10 @@ func (n *describedNode) label() string {
 	return s
 }
 
+func (s *Store) described() *describedStore {
+	return &describedStore{s.Name, s.Kind, s.Key, s.Value, s.Window}
+}
+
 func (s *describedStore) label() string {
 	l := fmt.Sprintf("%s store %q, key %s, value %s", s.Kind, s.Name, s.Key, s.Value)
 	if s.Window != "" {
@@ -208,6 +216,9 @@ func (d *description) text() string {
 			}
 			if n.Store != nil {
 				fmt.Fprintf(&b, "       %s\n", n.Store.label())
+			}
+			for _, h := range n.Handles {
+				fmt.Fprintf(&b, "       %s\n", h.label())
 			}
 			if n.Kind != Source && len(n.DeadLetters) > 0 {
 				fmt.Fprintf(&b, "       bad records to %s\n", strings.Join(n.DeadLetters, ", "))

@@ -35,6 +35,7 @@ type Node struct {
 
 	Input   *Input   // of a source or repartition
 	Store   *Store   // of an operator with state
+	Handles []*Store // of one with state handles, beside its Store
 	Topics  []string // that a sink or a dead-letter policy writes
 	System  string   // of a sink
 	Aligned bool     // inputs must have equal numbers of partitions
@@ -278,7 +279,7 @@ func (g *Graph) Subtopologies() []*Subtopology {
 			}
 		}
 		if n.Store != nil {
-			s.Stores = append(s.Stores, n.Store)
+			s.Stores = append(append(s.Stores, n.Store), n.Handles...)
 			s.Timed = true
 		}
 	}

@@ -108,6 +108,28 @@ func (v View) Scan(lo, hi []byte, f func(key, value []byte) error) (err error) {
 	return nil // it.Close has the error, if there was one
 }
 
+// Last appends the last key with lo <= key < hi to dst and returns it, and whether there is one; if not, it returns dst. A
+// nil hi means to the end.
+func (v View) Last(lo, hi, dst []byte) (key []byte, found bool, err error) {
+	b, err := v.enter()
+	if err != nil {
+		return dst, false, err
+	}
+	defer v.leave(b)
+	b.set(v.partition, lo, hi)
+	it, err := v.s.db.NewIter(&pebble.IterOptions{LowerBound: b.lo, UpperBound: b.hi})
+	if err != nil {
+		return dst, false, v.s.readError(err)
+	}
+	if found = it.Last(); found {
+		dst = append(dst, it.Key()[2:]...)
+	}
+	if err := it.Close(); err != nil {
+		return dst, false, v.s.readError(err)
+	}
+	return dst, found, nil
+}
+
 func (b *bounds) set(partition int32, lo, hi []byte) {
 	b.lo = append(appendPrefix(b.lo[:0], partition), lo...)
 	if hi == nil {

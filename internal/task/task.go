@@ -34,6 +34,8 @@ func (s State) String() string { return [...]string{"created", "restoring", "run
 type View interface {
 	Get(key, dst []byte) (val []byte, found bool, err error)
 	Scan(lo, hi []byte, f func(key, value []byte) error) error
+	// Last appends the last key with lo <= key < hi to dst, if there is one.
+	Last(lo, hi, dst []byte) (key []byte, found bool, err error)
 }
 
 // Timed is an operator that acts when the watermark moves.
@@ -87,6 +89,7 @@ type Operator struct {
 // Counts is what has become of records at an operator or port.
 type Counts struct {
 	Records, Late, Skipped, DeadLettered uint64
+	Expired                              uint64 // values of state handles that were removed for their age
 }
 
 // Clock is the watermark of the operators that have the same inputs.

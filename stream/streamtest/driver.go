@@ -108,19 +108,28 @@ func New(t TB, topo *stream.Topology, opts ...Option) *Driver {
 		f(&o)
 	}
 	d := &Driver{t: t, o: o, ctx: context.Background(), now: o.start.UnixMilli(), timed: !o.start.Equal(firstDay()), turn: map[string]int32{}, read: map[string]int{}, seen: map[string]bool{}}
-	var err error
-	if d.prog, d.ends, err = topo.Program(o.app, o.semantics); err != nil {
-		t.Fatalf("streamtest: the topology has mistakes:\n%v", err)
+	if !d.compile(topo) {
 		return nil
-	}
-	if o.exchange == stream.InMemory {
-		d.prog.InMemory()
 	}
 	d.log = newBroker(d)
 	d.disk = d.newDisk()
 	d.start()
 	t.Cleanup(d.close)
 	return d
+}
+
+// compile makes a program of the topology.
+func (d *Driver) compile(topo *stream.Topology) bool {
+	d.t.Helper()
+	var err error
+	if d.prog, d.ends, err = topo.Program(d.o.app, d.o.semantics); err != nil {
+		d.t.Fatalf("streamtest: the topology has mistakes:\n%v", err)
+		return false
+	}
+	if d.o.exchange == stream.InMemory {
+		d.prog.InMemory()
+	}
+	return true
 }
 
 // firstDay is where the wall clock begins.
@@ -208,7 +217,7 @@ func (d *Driver) restore(s *slot) error {
 }
 
 // counts are the numbers of partitions of topics and exchanges.
-func (d *Driver) counts() map[string]int32 { return d.prog.Counts(d.session.Partitions()) }
+func (d *Driver) counts() map[string]int32 { return d.prog.Counts(d.session) }
 
 func (d *Driver) wall() time.Time { return time.UnixMilli(d.now).UTC() }
 
@@ -244,6 +253,23 @@ func (d *Driver) Restart() {
 		d.commit()
 	}
 	d.end(false)
+	d.start()
+	d.settle(false)
+}
+
+// Upgrade stops the application in good order, as Restart does, and starts another version of it, with this topology, on
+// the same disk and topics.
+func (d *Driver) Upgrade(topo *stream.Topology) {
+	d.t.Helper()
+	if d.err == nil {
+		d.commit()
+	}
+	d.end(false)
+	if !d.compile(topo) {
+		return
+	}
+	d.disk.Stores = d.prog.Stores
+	d.log.declare()
 	d.start()
 	d.settle(false)
 }

@@ -42,7 +42,13 @@ type entry struct {
 
 func newBroker(d *Driver) *broker {
 	b := &broker{d: d, topics: map[string]*topic{}, sources: map[string]bool{}, committed: map[source.Partition]connect.Committed{}}
-	app := d.prog.Topics(connect.App{})
+	b.declare()
+	return b
+}
+
+// declare makes the topics of the program that are not there.
+func (b *broker) declare() {
+	app := b.d.prog.Topics(connect.App{})
 	for _, s := range app.Sources {
 		b.sources[s.Name] = true
 		b.create(s.Name, 0)
@@ -63,7 +69,6 @@ func newBroker(d *Driver) *broker {
 		}
 		b.create(in.Name, n)
 	}
-	return b
 }
 
 // create makes a topic if there is none; with n = 0 it has as many partitions as the test wants.

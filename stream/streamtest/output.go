@@ -80,6 +80,7 @@ type Counts struct {
 	Late         uint64 // that came after all their windows had closed
 	Skipped      uint64 // that were dropped by an error policy, or wanted by no branch of a Split
 	DeadLettered uint64
+	Expired      uint64 // values of state handles that were removed for their age
 }
 
 // Counts returns the counts of the operators of this name, in all tasks since they were last started. An operator with
@@ -96,6 +97,7 @@ func (d *Driver) Counts(operator string) Counts {
 				sum.Late += o.Late
 				sum.Skipped += o.Skipped
 				sum.DeadLettered += o.DeadLettered
+				sum.Expired += o.Expired
 			}
 		}
 	}
