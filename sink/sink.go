@@ -33,6 +33,13 @@ func Kafka[V any](topic string, value codec.Codec[V]) Sink[V] {
 	return Sink[V]{Spec: Spec{System: "kafka", Name: topic}, Value: value}
 }
 
+// Kinesis describes a stream by its name or ARN. A record's key is its partition key: as it is if it is a string of 1 to
+// 256 characters in UTF-8, else in hexadecimal, or, where that is too long, as the MD5 sum of it. A record without a key
+// goes to any shard. Records have no headers there.
+func Kinesis[V any](stream string, value codec.Codec[V]) Sink[V] {
+	return Sink[V]{Spec: Spec{System: "kinesis", Name: stream}, Value: value}
+}
+
 // Keyed makes the record's key from its value: key appends it to dst. A nil result means no key.
 func (s Sink[V]) Keyed(key func(dst []byte, v V) []byte) Sink[V] {
 	s.Key = key

@@ -96,6 +96,8 @@ type Batch struct {
 	CaughtUp bool
 	// End is the end of the partition when the batch was fetched, for the lag. Zero: unknown.
 	End Position
+	// Behind is how far Next lay behind the end in time when the batch was fetched, from systems that say that instead.
+	Behind time.Duration
 	// FetchedAt is when the answer came.
 	FetchedAt time.Time
 	// Bytes is what the batch holds in memory, for the queues' bounds.

@@ -145,6 +145,13 @@ func KafkaKeyed[K comparable, V any](topic string, key codec.Codec[K], value cod
 	return KeyedSource[K, V]{spec("kafka", topic, opts), key, value}
 }
 
+// Kinesis describes a stream by its name or ARN. Its records are read in the order of each shard. Their partition keys do
+// not matter to the topology: since shards are split and merged while a stream is read, keyed operators come after a
+// KeyBy. Aggregated records, as the Kinesis Producer Library writes them, are taken apart.
+func Kinesis[V any](stream string, value codec.Codec[V], opts ...Option) Source[V] {
+	return Source[V]{spec("kinesis", stream, opts), value}
+}
+
 func spec(system, name string, opts []Option) Spec {
 	s := Spec{System: system, Name: name, MaxAhead: 24 * time.Hour, MaxBytes: 1 << 20}
 	for _, o := range opts {

@@ -19,6 +19,10 @@
 // here decides whether it happened: everything in memory is dropped, the producer fenced, and tasks begin again from
 // what the broker says.
 //
+// Where the system keeps neither changelogs nor positions (connect.Sharded) the store is all there is. Step 2 falls away, and
+// the store's batch is the commit point: it holds the positions too, and is synced. The session hears of the positions
+// after it. See kept.go.
+//
 // At-least-once. The same without a transaction, and with the store's batch before the positions, so that positions
 // never run ahead of state. At-most-once commits positions before their records are processed (Ahead), and writes outputs
 // after the state.
@@ -84,7 +88,7 @@ func (c *Committer) Commit(ctx context.Context, deltas []*task.Delta, now time.T
 	}
 	fault.At("before-produce")
 	if plant.EarlyState {
-		if err := c.apply(deltas, nil, now); err != nil {
+		if err := c.apply(deltas, positions, nil, now); err != nil {
 			return err
 		}
 	}
@@ -112,7 +116,7 @@ func (c *Committer) Commit(ctx context.Context, deltas []*task.Delta, now time.T
 		return nil
 	}
 	apply := func() error {
-		if err := c.apply(deltas, ends, now); err != nil {
+		if err := c.apply(deltas, positions, ends, now); err != nil {
 			return fmt.Errorf("epoch: apply to the state store: %w", err)
 		}
 		lap(&c.durations.Apply)
@@ -150,7 +154,7 @@ func (c *Committer) atMostOnce(ctx context.Context, deltas []*task.Delta, positi
 	if err != nil {
 		return fmt.Errorf("epoch: write changelog: %w", err)
 	}
-	if err := c.apply(deltas, ends, now); err != nil {
+	if err := c.apply(deltas, positions, ends, now); err != nil {
 		return fmt.Errorf("epoch: apply to the state store: %w", err)
 	}
 	fault.At("before-outputs")
@@ -264,7 +268,7 @@ func (c *Committer) Released(part source.Partition) {
 
 // changelog writes a task's entries, the marker last.
 func (c *Committer) changelog(ctx context.Context, d *task.Delta, now time.Time) error {
-	if d.Task.Spec.Changelog == "" || len(d.Entries) == 0 {
+	if d.Task.Spec.Changelog == "" || len(d.Entries) == 0 || c.sharded() != nil {
 		return nil
 	}
 	var headers []source.Header
@@ -393,7 +397,7 @@ func (c *Committer) watermarks(ctx context.Context, deltas []*task.Delta, positi
 }
 
 // apply puts the epoch into the store, as one batch.
-func (c *Committer) apply(deltas []*task.Delta, ends map[source.Partition]source.Position, now time.Time) error {
+func (c *Committer) apply(deltas []*task.Delta, positions []connect.PositionCommit, ends map[source.Partition]source.Position, now time.Time) error {
 	b := c.Store.NewBatch()
 	for _, d := range deltas {
 		t := d.Task
@@ -417,10 +421,14 @@ func (c *Committer) apply(deltas []*task.Delta, ends map[source.Partition]source
 			b.Set(t.Partition, task.LocalKey(t.Spec.Subtopology), task.AppendLocal(nil, l))
 		}
 	}
+	sharded := c.sharded()
+	if sharded != nil {
+		keep(b, sharded, deltas, positions)
+	}
 	if b.Count() == 0 {
 		return nil
 	}
-	return b.Commit(!c.Session.Transactional() && c.Guarantee == connect.ExactlyOnce)
+	return b.Commit(sharded != nil || !c.Session.Transactional() && c.Guarantee == connect.ExactlyOnce)
 }
 
 // The metadata of a committed position: format, who committed it, the epoch of the task's newest marker at that time

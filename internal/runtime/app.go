@@ -108,11 +108,16 @@ func (a *App) sessions(ctx context.Context, st *store.Store, instance string, sn
 	for try := 0; ; try++ {
 		session, err := a.cfg.Connector.Open(ctx, a.app(instance, owner))
 		if err == nil {
-			if err := a.prog.aligned(session.Partitions()); err != nil {
+			sharded, _ := session.(connect.Sharded)
+			err = a.prog.aligned(session.Partitions())
+			if sharded != nil {
+				err = a.runsSharded()
+			}
+			if err != nil {
 				session.Close(ctx)
 				return err
 			}
-			e := &engine{cfg: &a.cfg, prog: a.prog, session: session, store: st, owner: owner, log: a.cfg.Logger, bad: bad, notes: a.notes, snapshots: snapshots, epoch: epoch,
+			e := &engine{cfg: &a.cfg, prog: a.prog, session: session, sharded: sharded, store: st, owner: owner, log: a.cfg.Logger, bad: bad, notes: a.notes, snapshots: snapshots, epoch: epoch,
 				now: func() int64 { return time.Now().UnixMilli() }}
 			a.notes.session()
 			err = runEngine(ctx, e, a.leave, a.fault, func() { a.engine.Store(e) })
@@ -160,7 +165,7 @@ func final(err error) bool {
 	if errors.As(err, &bad) || errors.As(err, &panicked) || errors.As(err, &state) {
 		return true
 	}
-	for _, e := range []error{ErrGrown, store.ErrIO, checkpoint.ErrStateBehind, checkpoint.ErrPositionGone, connect.ErrStop, connect.ErrDeleted, connect.ErrRecreated} {
+	for _, e := range []error{ErrGrown, store.ErrIO, checkpoint.ErrStateBehind, checkpoint.ErrPositionGone, checkpoint.ErrOtherTasks, connect.ErrStop, connect.ErrDeleted, connect.ErrRecreated} {
 		if errors.Is(err, e) {
 			return true
 		}

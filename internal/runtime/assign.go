@@ -34,6 +34,10 @@ func (e *engine) Assigned(ctx context.Context, parts []source.Partition) {
 // Revoked implements connect.Handler.
 func (e *engine) Revoked(ctx context.Context, parts []source.Partition) {
 	e.post(func() {
+		if e.sharded != nil && e.prog.Memory {
+			e.end(e.run, parts)
+			return
+		}
 		if err := e.revoke(e.run, parts); err != nil {
 			e.fail(err)
 		}
@@ -124,7 +128,7 @@ func (e *engine) complete(sub *Subtopology, p int32, counts map[string]int32) bo
 // create makes a task and begins to restore it.
 func (e *engine) create(key slotKey, counts map[string]int32) error {
 	sub := key.sub
-	if n := counts[sub.Changelog]; sub.Changelog != "" && key.partition >= n {
+	if n := counts[sub.Changelog]; sub.Changelog != "" && key.partition >= n && e.sharded == nil {
 		return fmt.Errorf("%w: topic %s has %d partitions now, and the state of subtopology %s is laid out for %d: keys have changed their partitions, so their state would be split. Read it with From and KeyBy instead of FromKeyed, under a new AppID",
 			ErrGrown, sub.Inputs[0].Port.Name, sub.Tasks(counts), sub.Name, n)
 	}
@@ -156,7 +160,11 @@ func (e *engine) restore(ctx context.Context, s *slot) {
 	begin := time.Now()
 	var r *checkpoint.Restored
 	err := e.load(ctx, s.task)
-	if err == nil {
+	switch {
+	case err != nil:
+	case e.sharded != nil:
+		r, err = checkpoint.RestoreKept(ctx, e.sharded, e.store, s.task)
+	default:
 		r, err = checkpoint.Restore(ctx, watched{e.session, &s.progress, e.log, s.task.ID()}, e.store, s.task, e.cfg.Guarantee, time.UnixMilli(e.now()), e.prog.Inputs(s.task, e.counts()))
 	}
 	var caughtUp []source.Partition
@@ -223,7 +231,9 @@ func (e *engine) begin(s *slot, r *checkpoint.Restored, caughtUp []source.Partit
 			return
 		}
 	}
+	e.announce(e.run)
 	e.exchange.ready.Store(true)
+	e.leaveOver(e.run)
 	e.pokeAll()
 }
 

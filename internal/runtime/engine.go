@@ -24,6 +24,7 @@ type engine struct {
 	cfg     *Config
 	prog    *Program
 	session connect.Session
+	sharded connect.Sharded // the session, if it is one; else nil
 	store   *store.Store
 	owner   string
 	log     *slog.Logger
@@ -59,7 +60,8 @@ type engine struct {
 	flight   chan error // of the commit that runs; nil if none does
 	left     bool       // the instance was asked to leave
 	landing  landing
-	purged   int64 // ms since the epoch
+	purged   int64                     // ms since the epoch
+	over     map[source.Partition]bool // of a sharded session: revoked, and to be left once their tasks are quiet
 	epoch    uint64
 }
 
@@ -94,6 +96,7 @@ func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-
 	e.urgent, e.events, e.failed = make(chan struct{}, 1), make(chan func(), 64), make(chan error, 1)
 	e.ended = make(chan struct{})
 	e.ports, e.assigned, e.slots, e.specs = map[source.Partition]*port{}, map[source.Partition]bool{}, map[slotKey]*slot{}, map[*Subtopology]*task.Spec{}
+	e.over = map[source.Partition]bool{}
 	e.out = &outputs{session: e.session, limit: int(e.cfg.cacheBytes() / 4), open: e.epoch, hold: e.cfg.Guarantee == connect.AtMostOnce, held: map[uint64][][]sink.Record{}}
 	e.exchange = newExchange(e)
 	e.committer = &checkpoint.Committer{Session: e.session, Store: e.store, Guarantee: e.cfg.Guarantee, Owner: e.owner}
@@ -326,6 +329,7 @@ func (e *engine) landed(run context.Context, err error) error {
 	e.epochs.Add(1)
 	e.notes.epoch(e.committer.Durations())
 	e.purge(run)
+	e.leaveOver(run)
 	for p, at := range l.limits {
 		if w := p.worker.Load(); w != nil {
 			w.do(run, func() { p.Limit(at) })

@@ -126,10 +126,13 @@ func (e *engine) pokeAll() {
 }
 
 // counts are the numbers of partitions of topics and exchanges.
-func (e *engine) counts() map[string]int32 { return e.prog.Counts(e.session.Partitions()) }
+func (e *engine) counts() map[string]int32 { return e.prog.Counts(e.session) }
 
 // ownsAll says that every partition of every source is assigned to this instance.
 func (e *engine) ownsAll(counts map[string]int32) bool {
+	if e.sharded != nil { // such a session owns all, or refuses to open
+		return true
+	}
 	for _, sub := range e.prog.Subtopologies {
 		for _, in := range sub.Inputs {
 			for p := range counts[in.Port.Name] {

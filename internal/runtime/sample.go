@@ -239,7 +239,7 @@ func (p *points) ofTask(t *task.Task, now int64) {
 		if seen := port.Seen(); seen != eventtime.None && (lag > 0 || queued > 0) {
 			age = max(0, float64(now-seen)/1000)
 		}
-		p.add(metrics.TimeLag, age, topic, index)
+		p.add(metrics.TimeLag, max(age, port.Behind().Seconds()), topic, index)
 		if w := port.Input.Watermark; w != eventtime.None {
 			p.add(metrics.Watermark, float64(w)/1000, topic, index)
 		}

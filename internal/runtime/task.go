@@ -86,15 +86,25 @@ func (p *Program) Feeds(names []string) (list []string) {
 	return list
 }
 
-// Counts adds to the numbers of partitions of topics those of repartitions in memory: as many as the changelog of the
-// tasks behind them has, which is fixed when it is created, or as many as there are tasks before them.
-func (p *Program) Counts(counts map[string]int32) map[string]int32 {
+// Counts are the numbers of partitions of topics, and of repartitions in memory: as many as the changelog of the tasks
+// behind them has, which is fixed when it is created, or as many as there are tasks before them. Where the partitions of
+// sources come and go, the session has a fixed number for those.
+func (p *Program) Counts(s connect.Session) map[string]int32 {
+	counts := s.Partitions()
 	if !p.Memory {
 		return counts
 	}
+	sharded, _ := s.(connect.Sharded)
 	for _, sub := range p.Subtopologies {
 		for _, w := range sub.Writes {
-			counts[w.Name] = max(w.Partitions, counts[w.Name], sub.Tasks(counts))
+			switch {
+			case sharded == nil:
+				counts[w.Name] = max(w.Partitions, counts[w.Name], sub.Tasks(counts))
+			case w.Partitions > 0:
+				counts[w.Name] = w.Partitions
+			default:
+				counts[w.Name] = sharded.Tasks()
+			}
 		}
 		for _, down := range p.Subtopologies {
 			for _, in := range down.Inputs {
@@ -118,14 +128,15 @@ func (s *Subtopology) Tasks(counts map[string]int32) (n int32) {
 
 // NewTask makes a task, its chain compiled, that is to be restored next.
 func (p *Program) NewTask(sub *Subtopology, spec *task.Spec, partition int32, s connect.Session, g connect.Guarantee, view task.View, bad func(task.Bad)) *task.Task {
-	counts := p.Counts(s.Partitions())
+	counts := p.Counts(s)
+	_, sharded := s.(connect.Sharded)
 	var ports []*task.Port
 	for _, in := range sub.Inputs {
 		if partition >= counts[in.Port.Name] {
 			continue
 		}
 		spec := in.Port
-		if spec.Repartition {
+		if spec.Repartition && !sharded { // else the engine announces them, see announce
 			spec.Upstream = p.upstream(spec.Name, counts)
 		}
 		port := &task.Port{Part: source.Partition{Stream: spec.Name, Index: partition}, Spec: &spec}

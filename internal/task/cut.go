@@ -91,6 +91,41 @@ func (t *Task) Resume(part source.Partition, watermark int64) {
 	}
 }
 
+// Inherit sets the watermark of an input that goes on where others have ended, and lets the operators see it.
+func (t *Task) Inherit(part source.Partition, watermark int64) {
+	t.Resume(part, watermark)
+	for _, k := range t.clocks {
+		if w, ok := k.merge(); ok {
+			k.next = max(k.next, w)
+			k.W = max(k.W, k.now())
+		}
+	}
+	t.rearm()
+}
+
+// Quiet says that nothing is left to be done or handed over: what the inputs brought is processed, and was in a cut.
+func (t *Task) Quiet() bool {
+	if t.touched || t.moved || t.err != nil || t.Changed() > 0 || t.Waits() || len(t.Out.Records) > 0 || len(t.Cross.Records) > 0 {
+		return false
+	}
+	for _, p := range t.Ports {
+		if !p.Empty() {
+			return false
+		}
+	}
+	return true
+}
+
+// Carries returns the watermarks for tasks of this process, whether they have moved or not.
+func (t *Task) Carries() (list []Carry) {
+	for i := range t.carries {
+		if c := &t.carries[i]; c.memory {
+			list = append(list, t.carry(c))
+		}
+	}
+	return list
+}
+
 // Applied says that the epoch is in the store.
 func (t *Task) Applied(epoch uint64) {
 	for _, s := range t.stateful {

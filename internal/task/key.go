@@ -28,8 +28,10 @@ const (
 	// the record's key.
 	KindCell   byte = 0x0c // kind, store, key group, length, key, sub-key -> state
 	KindCodecs byte = 0x0d // kind, store, key group 0 -> the codecs that the store was written with: see operator.written
+	KindRuns   byte = 0x13 // kind, store, key group, key -> the partial matches of a pattern: see pattern.Machine.Append
 	KindMarker byte = 0x10 // kind, subtopology                      -> epoch marker
 	KindLocal  byte = 0x11 // kind, subtopology; in the store only   -> position in the changelog
+	KindInput  byte = 0x12 // kind, subtopology, input; in the store only -> how far it was processed, see Reached
 )
 
 // ID is the number of a store or a subtopology in keys: a hash of its name. Build refuses names that collide.
@@ -64,6 +66,11 @@ func MarkerKey(subtopology string) []byte {
 // LocalKey is the key under which the store remembers how much of the changelog is in it.
 func LocalKey(subtopology string) []byte {
 	return binary.BigEndian.AppendUint32([]byte{KindLocal}, ID(subtopology))
+}
+
+// InputKey is the key under which the store remembers how far an input of a task was processed, where no system does.
+func InputKey(subtopology, input string) []byte {
+	return append(binary.BigEndian.AppendUint32([]byte{KindInput}, ID(subtopology)), input...)
 }
 
 // Group is the key group of an encoded key: Kafka's murmur2 hash, so that a key's group and the partition that a Java

@@ -129,6 +129,33 @@ func DecodeLocal(b []byte) (Local, error) {
 	return l, nil
 }
 
+// Reached is what the store remembers of an input: the first position that was not processed, and what would have been
+// committed beside it.
+type Reached struct {
+	Next     source.Position
+	Metadata string
+}
+
+// AppendInput appends the encoding of k, a version byte first.
+func AppendInput(b []byte, k Reached) []byte {
+	b = append(b, markerVersion)
+	b = AppendPosition(b, k.Next)
+	return appendString(b, k.Metadata)
+}
+
+// DecodeInput reads what AppendInput wrote.
+func DecodeInput(b []byte) (Reached, error) {
+	d := decoder{b: b}
+	if v := d.byte(); v != markerVersion {
+		return Reached{}, fmt.Errorf("position of an input has format %d, this program knows %d", v, markerVersion)
+	}
+	k := Reached{Next: d.position(), Metadata: d.string()}
+	if d.bad || len(d.b) > 0 {
+		return Reached{}, errors.New("position of an input is damaged")
+	}
+	return k, nil
+}
+
 // Control is the record that carries watermarks across a repartition topic: no more than one per process, partition
 // and epoch, after the epoch's data.
 type Control struct {

@@ -3,6 +3,7 @@ package task
 import (
 	"encoding/binary"
 	"sync"
+	"time"
 
 	"github.com/millstream-go/millstream/internal/eventtime"
 	"github.com/millstream-go/millstream/onerror"
@@ -51,6 +52,7 @@ type Port struct {
 	read           uint64
 	caughtUp       bool // everything that the partition held when last asked has been delivered
 	end            source.Position
+	behind         time.Duration
 	primed         bool            // a table has been read to the end that it had at start
 	target         source.Position // that end, once hasTarget
 	hasTarget      bool
@@ -94,8 +96,17 @@ func (p *Port) Start(at *source.Position, caughtUp bool) {
 // Next is the first position that was not processed; ok is false if it is not known yet.
 func (p *Port) Next() (next source.Position, ok bool) { return p.next, p.known }
 
-// Lag is the number of records between what was processed and the end of the partition when last asked.
-func (p *Port) Lag() int64 { return max(0, p.end.Offset()-p.next.Offset()) }
+// Lag is the number of records between what was processed and the end of the partition when last asked; 0 where positions
+// are not counted one by one.
+func (p *Port) Lag() int64 {
+	if p.next.High != 0 {
+		return 0
+	}
+	return max(0, p.end.Offset()-p.next.Offset())
+}
+
+// Behind is how far in time what was fetched last lay behind the end, where the system says that.
+func (p *Port) Behind() time.Duration { return p.behind }
 
 // Seen is the largest event time that was processed, or eventtime.None.
 func (p *Port) Seen() int64 { return p.seen }
@@ -130,6 +141,7 @@ func (p *Port) load() bool {
 	p.mu.Unlock()
 	p.cur, p.at = b, 0
 	p.caughtUp = b.CaughtUp
+	p.behind = b.Behind
 	if b.End.Compare(p.end) > 0 {
 		p.end = b.End
 	}
