@@ -140,6 +140,9 @@ func (t *Task) read(p *Port, n int) (done int) {
 		}
 		p.pass()
 		done++
+		if len(t.followers) > 0 {
+			t.follow(p)
+		}
 		if p.seen > p.Time.Max || p.Input.Idle {
 			t.observe(p)
 		}

@@ -187,17 +187,20 @@ type Task struct {
 	wall     []WallTimed
 	stateful []Stateful
 	flushers []Flusher
-	carries  []carry
-	touched  bool
-	moved    bool
-	staged   bool // some clock has a stage
-	primed   bool // its tables have been read to the end that they had at start
-	err      error
-	answers  answers
-	full     int // operators that take no more records
-	changes  []Undoer
-	logged   map[string]bool
-	onBad    func(Bad)
+	// followers are told the times of records; ahead is the largest so far.
+	followers []Follower
+	ahead     int64
+	carries   []carry
+	touched   bool
+	moved     bool
+	staged    bool // some clock has a stage
+	primed    bool // its tables have been read to the end that they had at start
+	err       error
+	answers   answers
+	full      int // operators that take no more records
+	changes   []Undoer
+	logged    map[string]bool
+	onBad     func(Bad)
 }
 
 type carry struct {
@@ -209,7 +212,7 @@ type carry struct {
 
 // New makes a task with its ports. The chain is then compiled onto it, and Ready called.
 func New(spec *Spec, partition int32, ports []*Port, view View, onBad func(Bad)) *Task {
-	t := &Task{Spec: spec, Partition: partition, Ports: ports, View: view, onBad: onBad, logged: map[string]bool{}}
+	t := &Task{Spec: spec, Partition: partition, Ports: ports, View: view, onBad: onBad, logged: map[string]bool{}, ahead: eventtime.None}
 	t.ctx.Task = t
 	for _, p := range ports {
 		p.seen = eventtime.None
@@ -321,6 +324,7 @@ func (t *Task) Ready() {
 	slices.Reverse(t.timed)
 	slices.Reverse(t.wall)
 	slices.Reverse(t.flushers)
+	slices.Reverse(t.followers)
 	slices.SortStableFunc(t.timed, func(a, b Timed) int { return a.Clock().stage - b.Clock().stage })
 	t.state = Restoring
 }
