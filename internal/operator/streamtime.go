@@ -84,6 +84,24 @@ func (s *streamTime) slowest() int64 {
 	return slices.Min(s.inputs)
 }
 
+// stored notes that a window with this start was written.
+func (s *streamTime) stored(start int64) {
+	if start > s.numbers[numberA] {
+		s.set(numberA, start)
+	}
+}
+
+// newest is so much before the start of the newest window. Kafka Streams keeps a window until then, whoever may still
+// want to add to it. One stream alone never does. But where several share the windows, a stream that is behind the
+// others can have a record for one that is gone: it begins the window anew.
+func (s *streamTime) newest(retention int64) int64 {
+	n := s.numbers[numberA]
+	if n < math.MinInt64+retention {
+		return math.MinInt64
+	}
+	return n - retention
+}
+
 func (s *streamTime) set(i int, n int64) {
 	if s.numbers[i] != n {
 		s.numbers[i], s.changed = n, true

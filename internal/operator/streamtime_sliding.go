@@ -13,7 +13,7 @@ import (
 // share the window [0, d]. A window takes records as long as its last instant is not before stream time less grace, and
 // has its final result, with the largest time of its records, when it is. A record that all its windows are closed for
 // is in none, nor in one that is made later, although that may still be open: only here results depend on the order in
-// which records are read within the grace period.
+// which records are read within the grace period. Where several streams share the windows, see streamTime.newest.
 type StreamSliding[K comparable, A any] struct {
 	streamWindows[K, A]
 	d int64 // time difference, ms
@@ -40,6 +40,7 @@ type sliding[K comparable, A any] struct {
 	c    *task.Ctx
 	k    K
 	list []span[A]
+	gone int64 // windows that start there or before are gone
 }
 
 // Process takes a record.
@@ -55,7 +56,7 @@ func (o *StreamSliding[K, A]) Process(c *task.Ctx, k K) {
 	if e == nil {
 		return
 	}
-	s := &sliding[K, A]{o, c, k, e.val}
+	s := &sliding[K, A]{o, c, k, e.val, o.time.newest(2*o.d + o.Grace)}
 	if t < o.d {
 		s.early(t)
 	} else {
@@ -78,7 +79,7 @@ func (s *sliding[K, A]) usual(t int64) {
 	var left, right *span[A] // what the record's own windows begin with
 	leftThere, rightThere, before := false, false, int64(-1)
 scan:
-	for i := s.upTo(t+1) - 1; i >= 0 && s.list[i].from >= max(0, t-2*d); i-- {
+	for i := s.upTo(t+1) - 1; i >= 0 && s.list[i].from >= max(0, t-2*d, s.gone+1); i-- {
 		w := s.list[i]
 		starts[w.from] = true
 		switch end := w.from + d; {
@@ -122,6 +123,9 @@ func (s *sliding[K, A]) early(t int64) {
 	rightThere, before := false, int64(-1)
 	for i := 0; i < len(s.list) && s.list[i].from <= t+1; i++ {
 		w := s.list[i]
+		if w.from <= s.gone {
+			continue
+		}
 		starts[w.from] = true
 		switch {
 		case w.from == 0:
@@ -145,7 +149,7 @@ func (s *sliding[K, A]) early(t int64) {
 	if before >= 0 && !starts[before+1] {
 		s.make(before+1, nil, t)
 	}
-	if i := s.upTo(0) - 1; i >= 0 {
+	if i := s.upTo(0) - 1; i >= 0 && s.gone < 0 {
 		s.add(i, t)
 	} else {
 		s.make(0, nil, t)
@@ -208,6 +212,7 @@ func (s *sliding[K, A]) right(t int64, content *span[A]) {
 }
 
 func (s *sliding[K, A]) put(w span[A]) {
+	s.o.time.stored(w.from)
 	i := s.upTo(w.from)
 	if i > 0 && s.list[i-1].from == w.from {
 		i--

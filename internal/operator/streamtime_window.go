@@ -10,6 +10,7 @@ import (
 // if its end is beyond stream time less grace, with the record's time counted in. A record counts as late once for each
 // of its windows that does not take it. Windows do not begin before 1970. Results of closed windows have the largest time
 // of their records, and come with the record that has moved stream time, at most once per interval of wall-clock time.
+// Where several streams share the windows, see streamTime.newest.
 type StreamWindowed[K comparable, A any] struct {
 	*Windowed[K, A]
 	time *streamTime
@@ -36,7 +37,8 @@ func (o *StreamWindowed[K, A]) Process(c *task.Ctx, k K) {
 	last := o.Window.Last(c.Time)
 	for start := max(o.Window.First(c.Time), 0); start <= last; start += o.Window.Advance {
 		if o.closes(start) > w {
-			o.add(c, k, start)
+			o.add(c, k, start, start <= o.time.newest(o.closes(start)-start))
+			o.time.stored(start)
 			continue
 		}
 		c.Task.Operators[o.Op].Late++
@@ -50,19 +52,21 @@ func (o *StreamWindowed[K, A]) Process(c *task.Ctx, k K) {
 	}
 }
 
-// add folds a record into a window. An aggregate that has become null is deleted, and retracted.
-func (o *StreamWindowed[K, A]) add(c *task.Ctx, k K, start int64) {
+// add folds a record into a window, which begins anew if it is gone. An aggregate that has become null is deleted, and
+// retracted.
+func (o *StreamWindowed[K, A]) add(c *task.Ctx, k K, start int64, gone bool) {
 	p := o.pane(start)
 	e, err := o.find(p.table, k, start)
 	if err != nil {
 		c.Task.Fail(err)
 		return
 	}
-	if !e.live {
+	first := !e.live || gone
+	if first {
 		var zero A
 		e.val, e.time = zero, math.MinInt64
 	}
-	o.Update(&e.val, !e.live)
+	o.Update(&e.val, first)
 	at := max(e.time, c.Time)
 	span := o.span(start, e.revision+1)
 	if o.null != nil && o.null(e.val) {
