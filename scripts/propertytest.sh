@@ -7,7 +7,9 @@
 #
 # Plants: window (a record at a window's start falls into the one before), session (a distance of just the gap does not
 #         merge), join (the upper bound is excluded), table (deletions are ignored), ttl (what has expired is still
-#         known), timer (one at the watermark fires)
+#         known), timer (one at the watermark fires), pattern (a record at the end of a pattern's time is in it),
+#         suppress (each change starts the time anew), foreign (rows that are not in the store yet are not told of a change),
+#         async (the watermark overtakes records under way)
 #
 # The last line is JSON: seeds, kinds {test: seeds}, failed; with --plant plant, caught; with all also plants. Exit status:
 # 0 correct, or every plant caught; 1 a model found something, or a plant was not caught; 2 the run itself failed. rapid
@@ -20,8 +22,9 @@ die() { say "propertytest.sh: $*"; exit 2; }
 usage() { sed -n '2,/^set -euo/p' "$0" | sed '$d; s/^# \{0,1\}//'; }
 
 declare -A test_of=([window]=TestWindowKindsEqualTheirModels/tumbling [session]=TestWindowKindsEqualTheirModels/session [join]=TestJoinAgainstModel
-  [table]=TestTablesAgainstModel [ttl]=TestDeduplicateAgainstModel [timer]=TestTimersModel)
-order='window session join table ttl timer'
+  [table]=TestTablesAgainstModel [ttl]=TestDeduplicateAgainstModel [timer]=TestTimersModel [pattern]=TestDetectAgainstModel
+  [suppress]=TestSuppressModel [foreign]=TestJoinForeignModel [async]=TestAsyncAgainstModel)
+order='window session join table ttl timer pattern suppress foreign async'
 models='Model' # every test of random input against a model has this in its name
 
 seeds=2000 plant=''
