@@ -1,0 +1,28 @@
+package kinesis
+
+import "context"
+
+// Failing is InProcess whose checkpoints fail when err says so.
+func Failing(err func() error) Leases { return failing{err: err} }
+
+type failing struct {
+	InProcess
+	err func() error
+}
+
+func (f failing) Join(ctx context.Context, m Member) (Membership, error) {
+	l, err := f.InProcess.Join(ctx, m)
+	return &failingMember{l, f.err}, err
+}
+
+type failingMember struct {
+	Membership
+	err func() error
+}
+
+func (f *failingMember) Checkpoint(ctx context.Context, at []Checkpoint) error {
+	if err := f.err(); err != nil {
+		return err
+	}
+	return f.Membership.Checkpoint(ctx, at)
+}

@@ -1,0 +1,258 @@
+package kinesis
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	api "github.com/aws/aws-sdk-go-v2/service/kinesis"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
+
+	"github.com/millstream-go/millstream/connect/kinesis/kpl"
+	"github.com/millstream-go/millstream/sink"
+)
+
+// request is one PutRecords.
+type request struct {
+	puts  []*put
+	bytes int
+}
+
+// put is one record of a request: an entry, or an aggregate of several.
+type put struct {
+	entries []*entry
+	packed  kpl.Aggregate
+	shard   string // where it is expected to arrive
+}
+
+// An aggregate is closed at this size: that of the Kinesis Producer Library, one unit of what PutRecord is billed by, twice.
+const maxAggregate = 51_200
+
+// pick fills a request from the queue, in order, with what may be sent now. What may not is passed over, and with it all
+// later records of the same key. If there is nothing, it says how long.
+func (w *writer) pick(now time.Time) (*request, time.Duration) {
+	req, wait := &request{}, time.Hour
+	for _, t := range w.shardMap {
+		t.bucket.fill(now, w.c.Write.Share)
+	}
+	held := map[string]bool{}   // keys that are passed over
+	open := map[string]*put{}   // by shard, the aggregate that is being filled
+	packed := map[string]*put{} // by key, the put that it is in
+	rest := w.queue[:0:0]
+	for i, e := range w.queue {
+		if req.bytes >= w.c.Write.RequestBytes || len(req.puts) == maxRecords && len(open) == 0 {
+			rest = append(rest, w.queue[i:]...)
+			break
+		}
+		if !w.c.Write.Unordered && (w.busy[e.Key] || held[e.Key]) {
+			rest = append(rest, e)
+			continue
+		}
+		t := w.shardMap.owner(e.hash)
+		p := w.room(req, e, t, open, packed)
+		if p == nil {
+			if t != nil && !t.bucket.open() {
+				wait = min(wait, t.bucket.wait(w.c.Write.Share))
+			}
+			held[e.Key] = true
+			rest = append(rest, e)
+			continue
+		}
+		if len(p.entries) == 0 {
+			req.puts = append(req.puts, p)
+			if t != nil {
+				p.shard = t.id
+				t.bucket.records--
+			}
+			if w.c.Write.Aggregate && t != nil {
+				open[t.id] = p
+			}
+		}
+		if t != nil {
+			t.bucket.bytes -= float64(e.size())
+		}
+		p.entries = append(p.entries, e)
+		if w.c.Write.Aggregate {
+			p.packed.Add(e.Record)
+		}
+		packed[e.Key] = p
+		req.bytes += e.size() + 48
+	}
+	if len(req.puts) == 0 {
+		return nil, wait
+	}
+	w.queue = rest
+	for _, p := range req.puts {
+		for _, e := range p.entries {
+			w.busy[e.Key] = true
+		}
+	}
+	return req, 0
+}
+
+// room finds the put of a request that takes an entry: a new one, or the aggregate that is being filled for its shard. It is nil
+// if there is none, or if the key has a record in another put already.
+func (w *writer) room(req *request, e *entry, t *target, open, packed map[string]*put) *put {
+	before := packed[e.Key]
+	if w.c.Write.Aggregate && t != nil {
+		if p := open[t.id]; p != nil && (before == nil || before == p || w.c.Write.Unordered) && p.packed.SizeWith(e.Record) <= maxAggregate {
+			return p
+		}
+	}
+	if before != nil && !w.c.Write.Unordered || t != nil && !t.bucket.open() || len(req.puts) == maxRecords || len(req.puts) > 0 && req.bytes+e.size() > w.c.Write.RequestBytes {
+		return nil
+	}
+	return &put{}
+}
+
+// send sends a request and takes the answers. An error is one that a person has to mend.
+func (w *writer) send(ctx context.Context, req *request) error {
+	name, arn := address(w.name)
+	in := &api.PutRecordsInput{StreamName: name, StreamARN: arn}
+	for _, p := range req.puts {
+		in.Records = append(in.Records, p.record())
+	}
+	limited, cancel := context.WithTimeout(ctx, w.c.CallTimeout)
+	out, err := w.c.Client.PutRecords(limited, in, once)
+	cancel()
+	if err != nil {
+		if e := fatal("put records", err); e != nil {
+			return e
+		}
+		w.lost(ctx, req, err)
+		return nil
+	}
+	var written, again []*entry
+	var foreign []*put
+	moved := false
+	w.mu.Lock()
+	for i, p := range req.puts {
+		a := out.Records[i]
+		t := w.shardMap.find(p.shard)
+		if c := aws.ToString(a.ErrorCode); c != "" {
+			again = append(again, p.entries...)
+			e := Event{What: Retried, Stream: w.name, Shard: p.shard, N: len(p.entries)}
+			if throttled(c) {
+				e.What = Throttled
+			}
+			if throttled(c) && t != nil {
+				t.bucket.refused()
+			} else {
+				w.pause()
+			}
+			w.c.Observe(e)
+			continue
+		}
+		w.tries = 0
+		if t != nil {
+			t.bucket.taken()
+		}
+		if at := aws.ToString(a.ShardId); at != p.shard {
+			moved = true
+			if p.shard = at; len(p.entries) > 1 {
+				foreign = append(foreign, p)
+				continue
+			}
+		}
+		written = append(written, p.entries...)
+	}
+	w.mu.Unlock()
+	if moved {
+		if err := w.refresh(ctx); err != nil {
+			return err
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range foreign {
+		// The aggregate was made for a shard that has been split or merged meanwhile. A consumer that follows the Kinesis
+		// Client Library drops it unless all of its records belong where it arrived.
+		if t := w.shardMap.find(p.shard); t == nil || t.owns.Owns(p.records()) {
+			written = append(written, p.entries...)
+			continue
+		}
+		again = append(again, p.entries...)
+		w.c.Observe(Event{What: WrittenAgain, Stream: w.name, Shard: p.shard, N: len(p.entries)})
+	}
+	w.settle(written, again)
+	return nil
+}
+
+// lost puts a whole request back after a failed call, which may have been done nevertheless.
+func (w *writer) lost(ctx context.Context, req *request, err error) {
+	w.c.tell(err, w.name, "")
+	var all []*entry
+	for _, p := range req.puts {
+		all = append(all, p.entries...)
+	}
+	if code(err) == "" && ctx.Err() == nil {
+		w.c.Observe(Event{What: MaybeDoubled, Stream: w.name, N: len(all), Err: err})
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pause()
+	w.settle(nil, all)
+}
+
+// pause holds all requests back for a while, longer after each failure.
+func (w *writer) pause() {
+	w.paused = time.Now().Add(jitter(w.tries))
+	w.tries++
+}
+
+func (p *put) records() (list []kpl.Record) {
+	for _, e := range p.entries {
+		list = append(list, e.Record)
+	}
+	return list
+}
+
+// record is the put as the service takes it. One entry alone needs no envelope.
+func (p *put) record() types.PutRecordsRequestEntry {
+	key, hash, data := p.entries[0].Key, p.entries[0].HashKey, p.entries[0].Data
+	if len(p.entries) > 1 {
+		data = p.packed.Bytes()
+	}
+	r := types.PutRecordsRequestEntry{PartitionKey: aws.String(key), Data: data}
+	if hash != "" {
+		r.ExplicitHashKey = aws.String(hash)
+	}
+	return r
+}
+
+// deadLetter is how a bad record is written: Kinesis has no headers that could say why and whence.
+type deadLetter struct {
+	Reason map[string]string `json:"reason"` // the headers of package onerror, without their prefix
+	Key    []byte            `json:"key,omitempty"`
+	Value  []byte            `json:"value"`
+	Time   time.Time         `json:"time"`
+}
+
+// headerPrefix begins the names of the headers that a dead letter has.
+const headerPrefix = "millstream-"
+
+// data is what is written of a record: its value, or, of a dead letter, a JSON object that has the reason too.
+func data(r *sink.Record) []byte {
+	reason := map[string]string{}
+	for _, h := range r.Headers {
+		if name, ours := strings.CutPrefix(h.Key, headerPrefix); ours {
+			reason[name] = string(h.Value)
+		}
+	}
+	if reason["error"] == "" {
+		if r.Value == nil {
+			return []byte{}
+		}
+		return r.Value
+	}
+	b, err := json.Marshal(deadLetter{reason, r.Key, r.Value, time.UnixMilli(r.Time).UTC()})
+	if err != nil || len(b) > maxLetter {
+		return r.Value
+	}
+	return b
+}
+
+// maxLetter is how large a dead letter may be; a larger one is written as it was read.
+const maxLetter = 1<<20 - 4*maxKey

@@ -1,0 +1,272 @@
+package kinesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	api "github.com/aws/aws-sdk-go-v2/service/kinesis"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
+
+	"github.com/millstream-go/millstream/connect"
+	"github.com/millstream-go/millstream/connect/kinesis/kpl"
+	"github.com/millstream-go/millstream/source"
+)
+
+// reader reads one shard by polling.
+//
+// It asks again as soon as the limits allow while there is more, and every PollEvery otherwise. The limits are calls per
+// second and 2 MiB per second, and up to 10 MiB in one answer, after which the service refuses for some seconds: so an answer
+// is followed by the time that its bytes are worth.
+type reader struct {
+	s      *session
+	o      *owned
+	hashes kpl.Range
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	next     source.Position // the first record that was not delivered
+	latest   bool            // begin at the end
+	whole    bool            // next is what was read in this session, not found from before it
+	iterator string
+	guess    int64 // bytes of the next answer
+	caughtUp bool
+	told     bool // the engine knows where the reader is
+
+	mu    sync.Mutex
+	polls poll
+	news  chan struct{} // closed and made anew with each poll
+}
+
+// poll is the last answer: when it was asked for, and whether nothing lay behind what it brought.
+type poll struct {
+	asked time.Time
+	end   bool
+	next  source.Position
+}
+
+const (
+	shardBytesPerSecond = 2 << 20
+	leastGuess          = 64 << 10
+	mostGuess           = 10 << 20
+)
+
+// newReader is called with the session locked.
+func newReader(s *session, o *owned, next source.Position, latest bool) *reader {
+	r := &reader{s: s, o: o, hashes: s.shards[o.id].Hashes, next: next, latest: latest, guess: leastGuess, news: make(chan struct{})}
+	r.ctx, r.cancel = context.WithCancel(s.ctx)
+	return r
+}
+
+func (r *reader) run() {
+	defer r.cancel()
+	if err := r.read(); err != nil && r.ctx.Err() == nil {
+		r.s.fail(fmt.Errorf("read shard %s of stream %s: %w", r.o.id.Shard, r.o.id.Stream, err))
+	}
+}
+
+// read reads until the shard ends, or the reader.
+func (r *reader) read() error {
+	every := time.Duration(float64(time.Second) / r.s.c.CallsPerSecond)
+	for r.ctx.Err() == nil {
+		guess := r.guess
+		if !r.s.reserve(r.ctx, r.o, guess) {
+			return nil
+		}
+		begun := time.Now()
+		out, err := r.poll()
+		if err != nil {
+			r.s.unreserve(guess)
+			if code(err) == "ExpiredIteratorException" {
+				r.iterator = ""
+				r.s.c.Observe(Event{What: Expired, Stream: r.o.id.Stream, Shard: r.o.id.Shard, N: 1, Err: err})
+				continue
+			}
+			return err
+		}
+		over := aws.ToString(out.NextShardIterator) == ""
+		r.iterator = aws.ToString(out.NextShardIterator)
+		behind := time.Duration(aws.ToInt64(out.MillisBehindLatest)) * time.Millisecond
+		bytes, err := r.deliver(out.Records, begun, behind, over)
+		r.s.unreserve(guess)
+		if err != nil {
+			return err
+		}
+		r.guess = min(max(int64(bytes), r.guess/2, leastGuess), mostGuess)
+		r.note(poll{asked: begun, end: behind == 0 && !over, next: r.next})
+		if over {
+			return r.finish()
+		}
+		pause := every
+		if behind == 0 {
+			pause = max(every, r.s.c.PollEvery)
+		}
+		pause = max(pause, time.Duration(float64(bytes)/shardBytesPerSecond*float64(time.Second)))
+		sleep(r.ctx, pause-time.Since(begun))
+	}
+	return nil
+}
+
+// finish ends the shard: those that follow it are found, and have leases, before anybody can see that it is over.
+func (r *reader) finish() error {
+	if err := r.s.discover(r.ctx); err != nil {
+		return err
+	}
+	r.s.c.Observe(Event{What: Reshaped, Stream: r.o.id.Stream, Shard: r.o.id.Shard, N: 1})
+	r.send(source.Batch{Next: connect.Ended, CaughtUp: true, FetchedAt: time.Now()})
+	return nil
+}
+
+// poll calls GetRecords, with a new iterator if there is none.
+func (r *reader) poll() (*api.GetRecordsOutput, error) {
+	c := &r.s.c
+	name, arn := address(r.o.id.Stream)
+	if r.iterator == "" {
+		in := &api.GetShardIteratorInput{StreamName: name, StreamARN: arn, ShardId: aws.String(r.o.id.Shard)}
+		switch {
+		case r.latest:
+			in.ShardIteratorType = types.ShardIteratorTypeLatest
+		case r.next == source.Position{}:
+			in.ShardIteratorType = types.ShardIteratorTypeTrimHorizon
+		case begins(r.next):
+			in.ShardIteratorType, in.Timestamp = types.ShardIteratorTypeAtTimestamp, aws.Time(time.UnixMilli(int64(r.next.Low)))
+		default:
+			in.ShardIteratorType, in.StartingSequenceNumber = types.ShardIteratorTypeAtSequenceNumber, aws.String(number(r.next))
+		}
+		out, err := call(r.ctx, c, "get an iterator", r.o.id.Stream, r.o.id.Shard, func(ctx context.Context) (*api.GetShardIteratorOutput, error) {
+			return c.Client.GetShardIterator(ctx, in, once)
+		})
+		if err != nil {
+			return nil, err
+		}
+		r.iterator, r.latest = aws.ToString(out.ShardIterator), false
+	}
+	in := &api.GetRecordsInput{ShardIterator: aws.String(r.iterator), StreamARN: arn, Limit: aws.Int32(10_000)}
+	return call(r.ctx, c, "get records", r.o.id.Stream, r.o.id.Shard, func(ctx context.Context) (*api.GetRecordsOutput, error) {
+		return c.Client.GetRecords(ctx, in, once)
+	})
+}
+
+// deliver hands records over, those of aggregates one by one, without what was read before. It returns how many bytes the
+// answer had.
+func (r *reader) deliver(recs []types.Record, at time.Time, behind time.Duration, over bool) (bytes int, err error) {
+	b := source.Batch{CaughtUp: behind == 0 || over, Behind: behind, FetchedAt: time.Now()}
+	for i := range recs {
+		rec := &recs[i]
+		bytes += len(rec.Data) + len(aws.ToString(rec.PartitionKey))
+		pos, err := sequence(aws.ToString(rec.SequenceNumber))
+		if err != nil {
+			return bytes, err
+		}
+		if err := r.gap(pos); err != nil {
+			return bytes, err
+		}
+		r.unpack(&b, rec, pos)
+	}
+	if len(b.Records) == 0 && r.told && b.CaughtUp == r.caughtUp && behind == 0 {
+		return bytes, nil // nothing new
+	}
+	r.caughtUp, r.told = b.CaughtUp, true
+	b.Next, b.Bytes = r.next, bytes
+	if len(b.Records) > 0 {
+		b.Bytes += 96 * len(b.Records)
+	}
+	r.send(b)
+	return bytes, nil
+}
+
+// unpack appends a record's parts to a batch, from next on.
+func (r *reader) unpack(b *source.Batch, rec *types.Record, pos source.Position) {
+	arrival := aws.ToTime(rec.ApproximateArrivalTimestamp).UnixMilli()
+	parts, aggregate, err := kpl.Decode(rec.Data)
+	what := Event{Stream: r.o.id.Stream, Shard: r.o.id.Shard, N: len(parts)}
+	switch {
+	case err != nil:
+		what.What, what.N, what.Err = BadAggregate, 1, err
+		r.s.c.Observe(what)
+		r.s.log.Warn("a damaged aggregate is handed on as it is", "stream", r.o.id.Stream, "shard", r.o.id.Shard, "sequence number", aws.ToString(rec.SequenceNumber), "err", err)
+		aggregate = false
+	case aggregate && !r.hashes.Owns(parts):
+		what.What = Foreign
+		r.s.c.Observe(what)
+		if r.s.c.DropForeign {
+			parts = nil
+		}
+	}
+	if !aggregate {
+		parts = []kpl.Record{{Key: aws.ToString(rec.PartitionKey), Data: rec.Data}}
+	}
+	for i, p := range parts {
+		if pos.Sub = int64(i); pos.Compare(r.next) < 0 {
+			continue
+		}
+		value := p.Data
+		if value == nil {
+			value = []byte{}
+		}
+		b.Records = append(b.Records, source.Record{Key: []byte(p.Key), Value: value, Time: arrival, Position: pos})
+	}
+	if pos.Sub = int64(len(parts)); pos.Compare(r.next) > 0 {
+		r.next = pos
+	}
+	r.whole = true
+}
+
+// gap finds out whether records were deleted (retention) before they were read: a position that was found from before names a
+// record, and the service begins with that or, if it is gone, with one behind it.
+func (r *reader) gap(first source.Position) error {
+	found := r.next
+	if r.whole || begins(found) || first.High == found.High && first.Mid == found.Mid && first.Low == found.Low {
+		return nil
+	}
+	r.whole = true
+	part := r.o.id.partition()
+	if r.s.specs[part.Stream].Range.Deleted == source.DeletedFails {
+		return fmt.Errorf("%w: %v is read from position %v on, and the first record that is left is %v. Say source.OnDeleted(source.DeletedSkips) to go on there: %w", connect.ErrDeleted, part, found, first, errGap)
+	}
+	r.s.log.Warn("records were deleted before they were read", "partition", part.String(), "from", found.String(), "to", first.String())
+	if r.s.app.OnGap != nil {
+		r.s.app.OnGap(part, found, first)
+	}
+	return nil
+}
+
+var errGap = errors.New("the stream's retention is shorter than the application was away")
+
+func (r *reader) send(b source.Batch) {
+	b.Partition = r.o.id.partition()
+	select {
+	case r.s.batches <- b:
+	case <-r.ctx.Done():
+	}
+}
+
+func (r *reader) note(p poll) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.polls = p
+	close(r.news)
+	r.news = make(chan struct{})
+}
+
+// end waits for an answer that was asked for after a time, and returns where the shard ended then.
+func (r *reader) end(ctx context.Context, after time.Time) (at source.Position, ok bool, err error) {
+	for {
+		r.mu.Lock()
+		p, news := r.polls, r.news
+		r.mu.Unlock()
+		if p.asked.After(after) {
+			return p.next, p.end, nil
+		}
+		select {
+		case <-news:
+		case <-r.ctx.Done():
+			return at, false, nil
+		case <-ctx.Done():
+			return at, false, ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,341 @@
+package kinesis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/millstream-go/millstream/connect"
+	"github.com/millstream-go/millstream/source"
+)
+
+// Run takes shards as the leases give them, hands over what the readers bring, and gives shards back that are over.
+func (s *session) Run(ctx context.Context, h connect.Handler) error {
+	s.h = h
+	member, err := s.join(ctx)
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(s.c.DiscoverEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case list, ok := <-member.Events():
+			if !ok {
+				if err := member.Err(); err != nil && ctx.Err() == nil {
+					return fmt.Errorf("leases of shards: %w", err)
+				}
+				return nil
+			}
+			if err := s.lease(ctx, member, list); err != nil {
+				return err
+			}
+		case b := <-s.batches:
+			h.Deliver(b)
+		case <-s.look:
+			if err := s.leaveOver(ctx, member); err != nil {
+				return err
+			}
+		case <-tick.C:
+			s.running.Go(func() {
+				if err := s.discover(s.ctx); err != nil && s.ctx.Err() == nil {
+					s.fail(err)
+				}
+			})
+		case err := <-s.failed:
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// join begins with the shards that there were when the session was opened.
+func (s *session) join(ctx context.Context) (Membership, error) {
+	m := Member{App: s.app.ID, Instance: s.app.Instance, Incarnation: s.app.Incarnation, Kept: map[ShardID]source.Position{}, Logger: s.log}
+	s.mu.Lock()
+	var list []Shard
+	var parts []source.Partition
+	for _, sh := range s.shards {
+		list, parts = append(list, sh), append(parts, sh.partition())
+	}
+	s.mu.Unlock()
+	known := map[string]bool{}
+	if k, ok := s.h.(connect.Keeper); ok && s.alone {
+		kept, err := k.Kept(parts)
+		if err != nil {
+			return nil, err
+		}
+		for _, sh := range list {
+			if at, ok := kept[sh.partition()]; ok {
+				m.Kept[sh.ShardID], known[sh.Stream] = at, true
+			}
+		}
+	}
+	for _, sh := range list {
+		s.opened[sh.ShardID] = !known[sh.Stream] // before Run assigns anything: no other goroutine looks
+	}
+	member, err := s.c.Leases.Join(ctx, m)
+	if err != nil {
+		return nil, fmt.Errorf("join those that share the shards: %w", err)
+	}
+	s.mu.Lock()
+	s.member = member
+	s.mu.Unlock()
+	if err := member.Found(ctx, list); err != nil {
+		return nil, fmt.Errorf("make the leases of shards: %w", err)
+	}
+	return member, nil
+}
+
+// discover lists the shards and tells the leases of them.
+func (s *session) discover(ctx context.Context) error {
+	s.finding.Lock()
+	defer s.finding.Unlock()
+	var all []Shard
+	for name := range s.specs {
+		list, err := s.c.list(ctx, name)
+		if err != nil {
+			return err
+		}
+		all = append(all, list...)
+	}
+	s.mu.Lock()
+	clear(s.shards)
+	for _, sh := range all {
+		s.shards[sh.ShardID] = sh
+	}
+	member := s.member
+	s.mu.Unlock()
+	if member == nil {
+		return errors.New("the session is being closed")
+	}
+	if err := member.Found(ctx, all); err != nil {
+		return fmt.Errorf("make the leases of shards: %w", err)
+	}
+	s.lookAgain()
+	return nil
+}
+
+// lease does what a list of events says.
+func (s *session) lease(ctx context.Context, member Membership, list []LeaseEvent) error {
+	var taken, asked, lost []source.Partition
+	s.mu.Lock()
+	for _, e := range list {
+		part := e.partition()
+		switch e.Change {
+		case Taken:
+			s.owned[part] = &owned{id: e.ShardID, term: e.Term, at: e.At}
+			taken = append(taken, part)
+		case Asked:
+			asked = append(asked, part)
+		case Lost:
+			lost = append(lost, part)
+		}
+	}
+	s.mu.Unlock()
+	if len(taken) > 0 {
+		s.h.Assigned(ctx, taken)
+	}
+	if len(lost) > 0 {
+		s.stop(lost)
+		s.h.Lost(lost)
+	}
+	if len(asked) > 0 {
+		return s.giveBack(ctx, member, asked)
+	}
+	return nil
+}
+
+// leaveOver gives shards back whose end is committed. Alone, that is once all that follow them have been started: until
+// then they hold the watermark where it is.
+func (s *session) leaveOver(ctx context.Context, member Membership) error {
+	s.mu.Lock()
+	var over []source.Partition
+	for part, o := range s.owned {
+		if !o.ended {
+			continue
+		}
+		follow := true
+		for id, sh := range s.shards {
+			if id.Stream != part.Stream || !slices.Contains(sh.Parents, o.id.Shard) {
+				continue
+			}
+			if c := s.owned[id.partition()]; s.alone && (c == nil || !c.started) {
+				follow = false
+			}
+		}
+		if follow {
+			over = append(over, part)
+		}
+	}
+	s.mu.Unlock()
+	if len(over) == 0 {
+		return nil
+	}
+	return s.giveBack(ctx, member, over)
+}
+
+// giveBack takes shards from the engine, which commits what it has of them, and then returns their leases.
+func (s *session) giveBack(ctx context.Context, member Membership, parts []source.Partition) error {
+	s.stop(parts)
+	s.h.Revoked(ctx, parts)
+	if err := s.checkpoint(ctx); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	var ids []ShardID
+	for _, p := range parts {
+		if o := s.owned[p]; o != nil {
+			ids = append(ids, o.id)
+			delete(s.owned, p)
+		}
+	}
+	s.mu.Unlock()
+	s.lookAgain() // one that was left may be what another waited for
+	if err := member.Release(ctx, ids); err != nil {
+		return fmt.Errorf("give leases of shards back: %w", err)
+	}
+	return nil
+}
+
+// stop ends the readers of shards.
+func (s *session) stop(parts []source.Partition) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range parts {
+		if o := s.owned[p]; o != nil && o.reader != nil {
+			o.reader.cancel()
+		}
+	}
+}
+
+// Start begins to read.
+func (s *session) Start(_ context.Context, at map[source.Partition]*source.Position) (caughtUp []source.Partition, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for part, pos := range at {
+		o := s.owned[part]
+		if o == nil {
+			return nil, fmt.Errorf("start %v: its lease is gone: %w", part, connect.ErrRetry)
+		}
+		latest := false
+		if pos == nil {
+			first, last := s.first(o)
+			pos, latest = &first, last
+			at[part] = pos
+		}
+		o.started = true
+		if *pos == connect.Ended {
+			o.ended = true
+			caughtUp = append(caughtUp, part)
+			continue
+		}
+		o.reader = newReader(s, o, *pos, latest)
+		s.running.Go(o.reader.run)
+	}
+	s.lookAgain()
+	return caughtUp, nil
+}
+
+// first is where a shard begins of which no position is known. What follows a shard that was read is read from its beginning,
+// wherever the stream was begun; shards that have come before the application did begin where the source says. Where
+// others share the leases the two cannot be told apart, and too much is read rather than too little.
+func (s *session) first(o *owned) (at source.Position, latest bool) {
+	r := s.specs[o.id.Stream].Range
+	if p, ok := r.Positions[o.id.partition().Index]; ok {
+		return p, false
+	}
+	old := s.opened[o.id]
+	if !s.alone {
+		old = !slices.ContainsFunc(s.shards[o.id].Parents, func(p string) bool { _, there := s.shards[ShardID{o.id.Stream, p}]; return there })
+	}
+	switch {
+	case r.Start == source.StartTime:
+		return arrived(r.From), false
+	case r.Start == source.Latest && old:
+		return arrived(time.Now()), true
+	}
+	return source.Position{}, false
+}
+
+// Pause implements connect.Session.
+func (s *session) Pause(parts []source.Partition) { s.setPaused(parts, true) }
+
+// Resume implements connect.Session.
+func (s *session) Resume(parts []source.Partition) { s.setPaused(parts, false) }
+
+func (s *session) setPaused(parts []source.Partition, paused bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range parts {
+		if o := s.owned[p]; o != nil {
+			o.paused = paused
+		}
+	}
+	s.signal()
+}
+
+// Wake implements connect.Session.
+func (s *session) Wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.signal()
+}
+
+func (s *session) signal() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// reserve waits until the engine has room for what a reader is about to fetch, beside what others are fetching. One
+// reader may always fetch when there is any room at all, however much it asks for.
+func (s *session) reserve(ctx context.Context, o *owned, bytes int64) bool {
+	for {
+		s.mu.Lock()
+		room := s.h.Room()
+		if !o.paused && room > 0 && (s.reserved == 0 || s.reserved+bytes <= room) {
+			s.reserved += bytes
+			s.mu.Unlock()
+			return true
+		}
+		changed := s.changed
+		s.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+func (s *session) unreserve(bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reserved -= bytes
+	s.signal()
+}
+
+// Ends implements connect.Ender: a shard's end is known once it was asked, after the call of Ends, and had nothing more. Where it
+// has more, or was asked by somebody else meanwhile, a position that is never reached stands for it.
+func (s *session) Ends(ctx context.Context, parts []source.Partition) (map[source.Partition]source.Position, error) {
+	ends := map[source.Partition]source.Position{}
+	asked := time.Now()
+	for _, p := range parts {
+		s.mu.Lock()
+		o := s.owned[p]
+		s.mu.Unlock()
+		ends[p] = source.Position{High: connect.Ended.High, Mid: connect.Ended.Mid, Low: connect.Ended.Low, Sub: 1}
+		if o == nil || o.reader == nil {
+			continue
+		}
+		if end, ok, err := o.reader.end(ctx, asked); err != nil {
+			return nil, fmt.Errorf("find the end of %v: %w", p, err)
+		} else if ok {
+			ends[p] = end
+		}
+	}
+	return ends, nil
+}
