@@ -126,7 +126,7 @@ func (w *writer) send(ctx context.Context, req *request) error {
 	}
 	var written, again []*entry
 	var foreign []*put
-	moved := false
+	var moved []string
 	w.mu.Lock()
 	for i, p := range req.puts {
 		a := out.Records[i]
@@ -150,7 +150,7 @@ func (w *writer) send(ctx context.Context, req *request) error {
 			t.bucket.taken()
 		}
 		if at := aws.ToString(a.ShardId); at != p.shard {
-			moved = true
+			moved = append(moved, at)
 			if p.shard = at; len(p.entries) > 1 {
 				foreign = append(foreign, p)
 				continue
@@ -159,8 +159,8 @@ func (w *writer) send(ctx context.Context, req *request) error {
 		written = append(written, p.entries...)
 	}
 	w.mu.Unlock()
-	if moved {
-		if err := w.refresh(ctx); err != nil {
+	if len(moved) > 0 {
+		if err := w.refresh(ctx, moved...); err != nil {
 			return err
 		}
 	}
@@ -169,7 +169,7 @@ func (w *writer) send(ctx context.Context, req *request) error {
 	for _, p := range foreign {
 		// The aggregate was made for a shard that has been split or merged meanwhile. A consumer that follows the Kinesis
 		// Client Library drops it unless all of its records belong where it arrived.
-		if t := w.shardMap.find(p.shard); t == nil || t.owns.Owns(p.records()) {
+		if t := w.shardMap.find(p.shard); t != nil && t.owns.Owns(p.records()) {
 			written = append(written, p.entries...)
 			continue
 		}

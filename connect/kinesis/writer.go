@@ -40,7 +40,6 @@ type writer struct {
 	tries    int       // failed calls in a row
 	err      error
 	shardMap shardMap
-	loaded   time.Time
 	changed  chan struct{} // closed and made anew with each change
 }
 
@@ -84,14 +83,14 @@ func (w *writer) shards() int32 {
 	return int32(max(len(w.shardMap), 1))
 }
 
-// refresh lists the shards, not more often than every half second.
-func (w *writer) refresh(ctx context.Context) error {
+// refresh lists the shards, unless all of these are known.
+func (w *writer) refresh(ctx context.Context, shards ...string) error {
 	w.reload.Lock()
 	defer w.reload.Unlock()
 	w.mu.Lock()
-	early := time.Since(w.loaded) < 500*time.Millisecond
+	known := len(shards) > 0 && !slices.ContainsFunc(shards, func(id string) bool { return w.shardMap.find(id) == nil })
 	w.mu.Unlock()
-	if early {
+	if known {
 		return nil
 	}
 	list, err := w.c.list(ctx, w.name)
@@ -100,7 +99,7 @@ func (w *writer) refresh(ctx context.Context) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.shardMap, w.loaded = newShardMap(list, w.shardMap), time.Now()
+	w.shardMap = newShardMap(list, w.shardMap)
 	w.signal()
 	return nil
 }
