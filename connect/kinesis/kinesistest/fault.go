@@ -38,6 +38,13 @@ func (s *Server) Fault(f Fault) {
 	s.faults = append(s.faults, &f)
 }
 
+// Heal forgets the faults that have not happened yet.
+func (s *Server) Heal() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = nil
+}
+
 // Pending is the number of faults that have not happened as often as they should.
 func (s *Server) Pending() int {
 	s.mu.Lock()
