@@ -68,6 +68,9 @@ type App struct {
 	FetchBytes int64
 	// OwnAll makes one instance own every partition and all others wait (in-memory exchange).
 	OwnAll bool
+	// Standbys is how many other instances keep a copy of each task's state (see Copier), in another Zone if they can.
+	Standbys int
+	Zone     string
 	// OnGap is told of positions that were deleted before they were read and are passed over; nil: nobody is.
 	OnGap  func(part source.Partition, from, to source.Position)
 	Logger *slog.Logger
@@ -118,6 +121,26 @@ type Handler interface {
 type EpochEnder interface {
 	// EndEpoch does not wait. The epoch is ended and committed as soon as the one before it is committed.
 	EndEpoch()
+}
+
+// Copier is a Handler whose tasks keep their state on the instance's disk, and that can keep copies there of the state of
+// tasks that other instances run. A connector that assigns partitions brings tasks to where their state is, and tells the
+// others what to copy. A task is named by any of the partitions that it reads. The methods do not wait, and may be called
+// from any goroutine. The engine is a Copier.
+type Copier interface {
+	// Copies returns what this instance has of tasks' states, of its own tasks and of others.
+	Copies() map[source.Partition]Copy
+	// Follow names the tasks whose state this instance is to copy, and keep up to date, in place of those named before.
+	Follow(parts []source.Partition)
+}
+
+// Copy is what an instance has of a task's state.
+type Copy struct {
+	// Progress says how much of what has happened to the state is in it. Copies of one task can be compared by it; what
+	// lies between them is about as many changes.
+	Progress int64
+	// Followed: it is brought up to date. Current: it lacks what was written in the last moments only.
+	Followed, Current bool
 }
 
 // Committed is what the last commit left for a partition.
@@ -235,6 +258,9 @@ var (
 	ErrStop = errors.New("cannot go on")
 	// ErrDeleted: records were deleted before they were read, and the source's policy is to fail.
 	ErrDeleted = errors.New("records were deleted before they were read")
+	// ErrDiverged: a copy of a task's state does not fit its changelog any more, which holds less than the copy, or has
+	// deleted what would follow it.
+	ErrDiverged = errors.New("copy of the state does not fit its changelog")
 	// ErrRecreated: a source was deleted, or is another one than the one that was read before.
 	ErrRecreated = errors.New("source was deleted or recreated")
 	// ErrRetry: the epoch failed for a passing reason and must be done again from the last commit.

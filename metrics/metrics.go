@@ -61,6 +61,9 @@ var (
 	RestoredRecords = counter("millstream_restore_records_total", "{record}", "task", "Changelog records that were read to restore tasks.")
 	RestoredBytes   = counter("millstream_restore_bytes_total", "By", "task", "Bytes of keys and values of those.")
 	RestoreLeft     = gauge("millstream_restore_remaining_records", "{record}", "task", "Positions of the changelog that a task being restored has still to read. Absent where the end is unknown.")
+	StandbyLag      = gauge("millstream_standby_lag", "{record}", "task", "Positions of the changelog between the copy of a task's state that this instance keeps, while another one runs the task, and its end.")
+	StandbyRecords  = counter("millstream_standby_records_total", "{record}", "task", "Changelog records that were read into such copies.")
+	Discarded       = counter("millstream_state_discarded_total", "{copy}", "task", "Local copies of a task's state that were deleted, because they were too old or did not fit the changelog any more.")
 	BackPressure    = gauge("millstream_back_pressure_ratio", "1", "", "Share of the time since the last sample in which nothing was fetched because the queues were full.")
 	Sessions        = counter("millstream_sessions_total", "{session}", "", "Sessions that were opened: one at the start, and one after each failure that passed by itself.")
 )
@@ -69,7 +72,7 @@ var (
 func All() []*Metric {
 	return []*Metric{Records, RecordLag, TimeLag, Watermark, QueuedBytes, Idle, GapRecords, Late, Skipped, DeadLettered, Expired, Tasks, CacheBytes, DirtyBytes, StoreReads,
 		StateBytes, BlockHits, BlockMisses, WriteStalls, DiskFull, Epochs, EpochSeconds, EpochLongest, EpochAge, RestoredRecords, RestoredBytes, RestoreLeft,
-		BackPressure, Sessions}
+		StandbyLag, StandbyRecords, Discarded, BackPressure, Sessions}
 }
 
 func gauge(name, unit, labels, help string) *Metric { return metric(Gauge, name, unit, labels, help) }

@@ -2,8 +2,9 @@
 # clustertest.sh - an application of three instances on a cluster of three brokers, while instances come and go and brokers
 # fail, and a comparison of everything it has written, and its state, with what it should be.
 #
-#   clustertest.sh [--minutes 15] [--seed 1] [--rate 1000] [--keep DIR]
+#   clustertest.sh [--minutes 15] [--seed 1] [--rate 1000] [--standbys 1] [--keep DIR]
 #
+# Each task's state is also kept by another instance (--standbys 0: by none).
 # Every topic has three replicas, of which two must have a record, internal topics too. Instances are ended by SIGTERM,
 # leave the group, are killed by SIGKILL (some come back at once, some later), are frozen by SIGSTOP for longer than their
 # session, and others join. Meanwhile one broker after the other is stopped or killed in turn, each only when all
@@ -31,7 +32,7 @@ usage() { sed -n '2,/^set -euo/p' "$0" | sed '$d; s/^# \{0,1\}//'; }
 keep='' args=()
 while [[ $# -gt 0 ]]; do
   case $1 in
-    --minutes | --seed | --rate) [[ $# -gt 1 ]] || die "$1 wants a value"; args+=("-${1#--}" "$2"); shift 2 ;;
+    --minutes | --seed | --rate | --standbys) [[ $# -gt 1 ]] || die "$1 wants a value"; args+=("-${1#--}" "$2"); shift 2 ;;
     --keep) [[ $# -gt 1 ]] || die "--keep wants a directory"; keep=$2; shift 2 ;;
     -h | --help) usage; exit 0 ;;
     *) usage >&2; die "what is '$1'?" ;;

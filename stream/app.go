@@ -32,13 +32,17 @@ func (a *App) Leave(ctx context.Context) error { return a.app.Leave(ctx) }
 // TaskStatus is how a task stands.
 type TaskStatus = engine.TaskStatus
 
+// StandbyStatus is how a copy of the state of a task that another instance runs stands (Config.Standbys).
+type StandbyStatus = engine.StandbyStatus
+
 // Status is how this instance stands.
 type Status struct {
-	Tasks []TaskStatus // of this instance, in the order of their ids
+	Tasks    []TaskStatus    // of this instance, in the order of their ids
+	Standbys []StandbyStatus // copies of the state of others' tasks, in the same order
 }
 
 // Status asks the workers how their tasks stand, between two steps. It may be called from any goroutine; while the
 // application does not run, there are no tasks.
 func (a *App) Status(ctx context.Context) (Status, error) {
-	return Status{a.app.Status(ctx)}, ctx.Err()
+	return Status{a.app.Status(ctx), a.app.Standbys()}, ctx.Err()
 }

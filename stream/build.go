@@ -32,7 +32,7 @@ func (t *Topology) Build(c Config) (*App, error) {
 		prog.InMemory()
 	}
 	return &App{app: engine.NewApp(engine.Config{AppID: c.AppID, InstanceID: c.InstanceID, StateDir: filepath.Join(c.StateDir, c.AppID), Connector: connector,
-		Guarantee: c.Guarantee, CommitEvery: c.CommitInterval, SessionTimeout: c.SessionTimeout, Static: !c.Dynamic, Workers: c.Workers, KeyGroups: c.KeyGroups,
+		Guarantee: c.Guarantee, CommitEvery: c.CommitInterval, SessionTimeout: c.SessionTimeout, Static: !c.Dynamic, Standbys: c.Standbys, Zone: c.Zone, Workers: c.Workers, KeyGroups: c.KeyGroups,
 		Memory: c.MemoryBudget, Logger: c.Logger, Metrics: c.Metrics, MetricsEvery: c.MetricsInterval,
 		Snapshots: c.Snapshots, Keys: c.StateKeys}, prog)}, nil
 }

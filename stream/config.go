@@ -40,6 +40,12 @@ type Config struct {
 	// Dynamic makes the instance leave the group when it stops, so that its tasks move at once. By default membership
 	// is static: an instance that comes back within the SessionTimeout finds its tasks as it left them.
 	Dynamic bool
+	// Standbys is how many other instances keep a copy of each task's state and follow its changelog, so that the task goes
+	// on at once where its instance is lost. The largest number that an instance is configured with counts for all. The
+	// default is 0: a task that moves takes its state from what its new instance has, a snapshot, and the changelog.
+	Standbys int
+	// Zone says where the instance runs: a rack, or an availability zone. Standbys are kept in other zones if there are any.
+	Zone string
 	// Workers is the number of goroutines that process records. The default is GOMAXPROCS.
 	Workers int
 	// KeyGroups is the number of parts into which keyed state is cut, once and for ever when it is created. It bounds
@@ -133,6 +139,12 @@ func (c Config) check() (errs []error) {
 	}
 	if c.SessionTimeout < time.Second {
 		note("SessionTimeout is %v: it must be at least 1s", c.SessionTimeout)
+	}
+	if c.Standbys < 0 {
+		note("Standbys is %d: it must not be negative", c.Standbys)
+	}
+	if len(c.Zone) > 100 {
+		note("Zone has %d characters: use 100 at most", len(c.Zone))
 	}
 	if c.Snapshots.Every < time.Millisecond || c.Snapshots.Keep < 1 {
 		note("Snapshots are made every %v, and %d are kept: use at least 1ms and 1", c.Snapshots.Every, c.Snapshots.Keep)

@@ -1,8 +1,6 @@
 package kafka
 
 import (
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -34,7 +32,7 @@ func (a assignor) JoinGroupMetadata(topics []string, current map[string][]int32,
 		o.Topic, o.Partitions = t, current[t]
 		meta.OwnedPartitions = append(meta.OwnedPartitions, o)
 	}
-	meta.UserData = userData{a.s.app.Instance, a.s.app.OwnAll, a.s.app.Groups, a.s.member.round()}.encode()
+	meta.UserData = a.s.joinData().encode()
 	return meta.AppendTo(nil)
 }
 
@@ -47,6 +45,10 @@ func (a assignor) ParseSyncAssignment(assignment []byte) (map[string][]int32, er
 	}
 	if err := a.s.syncs(); err != nil {
 		return nil, err
+	}
+	var all kmsg.ConsumerMemberAssignment
+	if err := all.ReadFrom(assignment); err == nil {
+		a.s.copy(decodeFollow(all.UserData))
 	}
 	if a.s.app.Static && a.s.member.first() && !a.s.dropStale(parts) {
 		a.s.member.nextRound()
@@ -111,95 +113,44 @@ func (a assignor) Balance(b *kgo.ConsumerBalancer, counts map[string]int32) kgo.
 				c.owned = append(c.owned, source.Partition{Stream: o.Topic, Index: p})
 			}
 		}
-		data, err := decodeUserData(meta.UserData)
+		data, err := decodeJoinData(meta.UserData)
 		if err != nil {
 			b.SetError(fmt.Errorf("member %s of group %q: %w", m.MemberID, a.s.app.ID, err))
 		}
 		c.instance, c.ownAll, c.groups = data.instance, data.ownAll, data.groups
+		c.keeps, c.copies, c.standbys, c.zone = data.keeps, data.copies, data.standbys, data.zone
 		if m.InstanceID != nil {
 			c.instance = *m.InstanceID
 		}
 		members = append(members, c)
 	})
-	plan := b.NewPlan()
-	for id, parts := range balance(members, counts) {
+	p := plan{b.NewPlan(), balance(members, counts)}
+	for id, to := range p.of {
 		m := &kmsg.JoinGroupResponseMember{MemberID: id}
-		for _, p := range parts {
-			plan.AddPartition(m, p.Stream, p.Index)
+		for _, part := range to.parts {
+			p.AddPartition(m, part.Stream, part.Index)
 		}
 	}
-	return plan
+	return p
 }
 
-// userData is what a member adds to the protocol's own fields. Its format begins with a version; fields are only ever
-// added at the end, so that members of two releases understand each other while one replaces the other.
-type userData struct {
-	instance string
-	ownAll   bool
-	groups   [][]string
-	round    uint32 // changes to make the broker rebalance
+// plan is a plan that says what to copy, too.
+type plan struct {
+	*kgo.BalancePlan
+	of map[string]*given
 }
 
-const userDataVersion = 1
-
-func (u userData) encode() []byte {
-	b := []byte{userDataVersion, 0}
-	if u.ownAll {
-		b[1] = 1
-	}
-	b = binary.AppendUvarint(b, uint64(u.round))
-	b = appendString(b, u.instance)
-	b = binary.AppendUvarint(b, uint64(len(u.groups)))
-	for _, g := range u.groups {
-		b = binary.AppendUvarint(b, uint64(len(g)))
-		for _, t := range g {
-			b = appendString(b, t)
+// IntoSyncAssignment implements kgo.IntoSyncAssignment.
+func (p plan) IntoSyncAssignment() []kmsg.SyncGroupRequestGroupAssignment {
+	list := p.BalancePlan.IntoSyncAssignment()
+	for i := range list {
+		var m kmsg.ConsumerMemberAssignment
+		to := p.of[list[i].MemberID]
+		if to == nil || m.ReadFrom(list[i].MemberAssignment) != nil {
+			continue
 		}
+		m.UserData = encodeFollow(to.follow, to.next)
+		list[i].MemberAssignment = m.AppendTo(nil)
 	}
-	return b
-}
-
-func appendString(b []byte, s string) []byte {
-	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-var errUserData = errors.New("its join data is damaged, or it is not a Millstream application: two applications must not share an id")
-
-func decodeUserData(b []byte) (u userData, err error) {
-	if len(b) < 2 || b[0] < userDataVersion {
-		return u, errUserData
-	}
-	u.ownAll = b[1] == 1
-	b = b[2:]
-	number := func() int {
-		n, k := binary.Uvarint(b)
-		if k <= 0 || n > 1<<31 {
-			err = errUserData
-			return 0
-		}
-		b = b[k:]
-		return int(n)
-	}
-	text := func() string {
-		n := number()
-		if n > len(b) {
-			err = errUserData
-			return ""
-		}
-		s := string(b[:n])
-		b = b[n:]
-		return s
-	}
-	u.round = uint32(number())
-	u.instance = text()
-	for range min(number(), len(b)) {
-		var g []string
-		for range min(number(), len(b)) {
-			g = append(g, text())
-		}
-		if len(g) > 0 {
-			u.groups = append(u.groups, g)
-		}
-	}
-	return u, err
+	return list
 }

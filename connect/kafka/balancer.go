@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/source"
 )
 
@@ -16,6 +17,7 @@ import (
 //   - if any member demands it (in-memory exchange), one member has everything, and the others wait;
 //   - the numbers of units of two members differ by one at most;
 //   - a unit stays where it is. If two members claim it, the claim from the later generation is the true one;
+//   - a unit goes to where its state is: see copies.go;
 //   - the inputs of each group are spread evenly too.
 //
 // A unit that moves is given to nobody at first: its old owner sees that it is no longer his, gives it up in good order
@@ -30,6 +32,10 @@ type claim struct {
 	generation int32 // in which it owned them
 	ownAll     bool
 	groups     [][]string
+	keeps      map[string]bool // the topics whose tasks keep state
+	copies     map[source.Partition]connect.Copy
+	standbys   int
+	zone       string
 }
 
 func byInstance(a, b claim) int {
@@ -41,9 +47,16 @@ type unit struct {
 	index int32
 }
 
-// balance returns the partitions of each member, by its id. counts are the numbers of partitions of the topics; a topic
-// that is missing has none.
-func balance(members []claim, counts map[string]int32) map[string][]source.Partition {
+// given is what a member gets.
+type given struct {
+	parts []source.Partition
+	// It keeps copies of the state of the tasks of these, and of those of next, which it is to have once its copies are near.
+	follow, next []source.Partition
+}
+
+// balance returns what each member gets, by its id. counts are the numbers of partitions of the topics; a topic that is
+// missing has none.
+func balance(members []claim, counts map[string]int32) map[string]*given {
 	members = slices.SortedFunc(slices.Values(members), byInstance)
 	groups := mergeGroups(members)
 	owner := owners(members)
@@ -68,19 +81,39 @@ func balance(members []claim, counts map[string]int32) map[string][]source.Parti
 			}
 		}
 	}
-	var target map[unit]int
+	state := findCopies(members, units, groups)
+	var now, next map[unit]int
+	var standbys map[unit][]int
 	if slices.ContainsFunc(members, func(m claim) bool { return m.ownAll }) {
-		target = toOne(members, units, groups, held)
+		var owner int
+		now, owner = toOne(members, units, groups, held, state)
+		standbys = state.standbysOfAll(units, owner)
 	} else {
-		target = spread(members, units, groups, held)
+		now, next = state.warmUp(units, spread(members, units, groups, held, state), held)
+		standbys = state.standbys(units, now, next)
 	}
 
-	plan := make(map[string][]source.Partition, len(members))
+	plan := make(map[string]*given, len(members))
 	for _, m := range members {
-		plan[m.id] = nil
+		plan[m.id] = &given{}
 	}
 	for _, u := range units {
-		m, ok := target[u]
+		one := source.Partition{Stream: groups[u.group][0], Index: u.index}
+		for _, t := range groups[u.group] { // not every topic of the group has so many
+			if u.index < counts[t] {
+				one.Stream = t
+				break
+			}
+		}
+		for _, m := range standbys[u] {
+			to := plan[members[m].id]
+			to.follow = append(to.follow, one)
+		}
+		if m, ok := next[u]; ok {
+			to := plan[members[m].id]
+			to.next = append(to.next, one)
+		}
+		m, ok := now[u]
 		if !ok {
 			continue
 		}
@@ -93,11 +126,12 @@ func balance(members []claim, counts map[string]int32) map[string][]source.Parti
 				// It moves: nobody's until its owner has given it up. All of the unit waits with it.
 				continue
 			}
-			plan[members[m].id] = append(plan[members[m].id], p)
+			to := plan[members[m].id]
+			to.parts = append(to.parts, p)
 		}
 	}
-	for id := range plan {
-		plan[id] = whole(plan[id], groups, counts)
+	for _, to := range plan {
+		to.parts = whole(to.parts, groups, counts)
 	}
 	return plan
 }
@@ -200,31 +234,31 @@ func mergeGroups(members []claim) [][]string {
 	return groups
 }
 
-// toOne gives everything to the member that has most already, the first by name if there are several.
-func toOne(members []claim, units []unit, groups [][]string, held map[unit]int) map[unit]int {
+// toOne gives everything to the member that has most already. If none has anything it is the one with most of the state,
+// the first by name if there are several.
+func toOne(members []claim, units []unit, groups [][]string, held map[unit]int, state *copies) (target map[unit]int, to int) {
 	has := make([]int, len(members))
 	for _, u := range units {
 		if m := held[u]; m >= 0 {
 			has[m]++
 		}
 	}
-	best := 0
-	for i := range has {
-		if has[i] > has[best] {
-			best = i
-		}
+	if most := slices.Max(has); most > 0 {
+		to = slices.Index(has, most)
+	} else {
+		to = state.most()
 	}
-	target := map[unit]int{}
+	target = map[unit]int{}
 	for _, u := range units {
-		if members[best].reads(groups[u.group]) {
-			target[u] = best
+		if members[to].reads(groups[u.group]) {
+			target[u] = to
 		}
 	}
-	return target
+	return target, to
 }
 
 // spread gives every member its share: what it had, as far as that is not too much, and the least loaded ones the rest.
-func spread(members []claim, units []unit, groups [][]string, held map[unit]int) map[unit]int {
+func spread(members []claim, units []unit, groups [][]string, held map[unit]int, state *copies) map[unit]int {
 	if len(members) == 0 {
 		return nil
 	}
@@ -250,39 +284,48 @@ func spread(members []claim, units []unit, groups [][]string, held map[unit]int)
 		load[m]++
 		perGroup[m][u.group]++
 	}
-	for i := range perGroup {
-		perGroup[i] = map[int]int{}
-	}
 	share := make([]int, len(members))
 	for n, m := range order {
+		perGroup[m] = map[int]int{}
 		share[m] = low
 		if n < more {
 			share[m]++
 		}
-		for _, u := range interleave(had[m])[:min(len(had[m]), share[m])] {
+	}
+	for _, m := range order {
+		stays := interleave(had[m])
+		slices.SortStableFunc(stays, func(a, b unit) int {
+			room := func(m int) bool { return len(had[m]) < share[m] }
+			return first(!state.leavesEasily(a, m, room), !state.leavesEasily(b, m, room))
+		})
+		for _, u := range stays[:min(len(stays), share[m])] {
 			give(u, m)
 		}
 	}
-	for _, u := range units {
-		if _, ok := target[u]; ok {
-			continue
-		}
-		best := -1
-		for m := range members {
-			if !members[m].reads(groups[u.group]) {
+	rest := func(may func(u unit, m int) bool) {
+		for _, u := range units {
+			if _, ok := target[u]; ok {
 				continue
 			}
-			if best < 0 || cmp.Or(
-				cmp.Compare(max(0, load[m]-share[m]+1), max(0, load[best]-share[best]+1)), // nobody beyond his share
-				cmp.Compare(perGroup[m][u.group], perGroup[best][u.group]),
-				cmp.Compare(load[m]-share[m], load[best]-share[best])) < 0 {
-				best = m
+			best := -1
+			for m := range members {
+				if !members[m].reads(groups[u.group]) || !may(u, m) {
+					continue
+				}
+				if best < 0 || cmp.Or(
+					cmp.Compare(max(0, load[m]-share[m]+1), max(0, load[best]-share[best]+1)), // nobody beyond his share
+					cmp.Compare(perGroup[m][u.group], perGroup[best][u.group]),
+					cmp.Compare(load[m]-share[m], load[best]-share[best])) < 0 {
+					best = m
+				}
+			}
+			if best >= 0 {
+				give(u, best)
 			}
 		}
-		if best >= 0 {
-			give(u, best)
-		}
 	}
+	rest(func(u unit, m int) bool { return load[m] < share[m] && state.ready(u, m) })
+	rest(func(unit, int) bool { return true })
 	return target
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/source"
 )
 
@@ -34,6 +35,14 @@ func sorted(parts []source.Partition) []source.Partition {
 	parts = slices.Clone(parts)
 	slices.SortFunc(parts, comparePartitions)
 	return parts
+}
+
+func parts(plan map[string]*given) map[string][]source.Partition {
+	m := map[string][]source.Partition{}
+	for id, to := range plan {
+		m[id] = to.parts
+	}
+	return m
 }
 
 func TestBalance(t *testing.T) {
@@ -69,7 +78,7 @@ func TestBalance(t *testing.T) {
 			map[string][]source.Partition{"a": units("in", 0, 1, 4), "b": units("in", 2, 3, 5)}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got := balance(tc.members, tc.counts)
+			got := parts(balance(tc.members, tc.counts))
 			require.Len(t, got, len(tc.want))
 			for id, want := range tc.want {
 				assert.ElementsMatch(t, want, got[id], id)
@@ -84,20 +93,20 @@ func TestBalanceOwnAll(t *testing.T) {
 	all := append(units("in", 0, 1), units("other", 0, 1)...)
 	a, b := member("a", groups, -1), member("b", groups, -1)
 	b.ownAll = true
-	got := balance([]claim{b, a}, counts)
+	got := parts(balance([]claim{b, a}, counts))
 	assert.ElementsMatch(t, all, got["a"], "fresh: the first by name")
 	assert.Empty(t, got["b"])
 
 	b = member("b", groups, 4, all...)
 	b.ownAll = true
-	got = balance([]claim{a, b}, counts)
+	got = parts(balance([]claim{a, b}, counts))
 	assert.ElementsMatch(t, all, got["b"], "the one that has it keeps it")
 	assert.Empty(t, got["a"])
 
 	a = member("a", groups, 4, part("in", 0))
 	b = member("b", groups, 4, part("in", 1), part("other", 0), part("other", 1))
 	b.ownAll = true
-	got = balance([]claim{a, b}, counts)
+	got = parts(balance([]claim{a, b}, counts))
 	assert.Empty(t, got["a"], "what it had is to be given up")
 	assert.ElementsMatch(t, b.owned, got["b"])
 }
@@ -107,17 +116,17 @@ func TestBalanceDuringDeployment(t *testing.T) {
 	before := member("a", [][]string{{"in"}}, 3, units("in", 0, 1)...)
 	after := member("b", [][]string{{"extra", "in"}}, -1)
 	counts := map[string]int32{"in": 2, "extra": 2}
-	got := balance([]claim{before, after}, counts)
+	got := parts(balance([]claim{before, after}, counts))
 	assert.Empty(t, got["a"], "it cannot read the units whole")
 	assert.Empty(t, got["b"], "nothing until the old one has given it up")
 	before.owned = nil
-	got = balance([]claim{before, after}, counts)
+	got = parts(balance([]claim{before, after}, counts))
 	assert.ElementsMatch(t, append(units("in", 0, 1), units("extra", 0, 1)...), got["b"])
 
 	// Nobody reads both topics: they go apart rather than unread.
 	x, y := member("x", [][]string{{"in"}}, -1), member("y", [][]string{{"extra"}}, -1)
 	x.groups = [][]string{{"extra", "in"}}
-	got = balance([]claim{x, y}, counts)
+	got = parts(balance([]claim{x, y}, counts))
 	assert.ElementsMatch(t, units("in", 0, 1), got["x"])
 	assert.ElementsMatch(t, units("extra", 0, 1), got["y"])
 }
@@ -183,11 +192,11 @@ func TestBalanceProperties(t *testing.T) {
 		}
 		next := func(generation int32) map[string][]source.Partition {
 			owner := owners(slices.SortedFunc(slices.Values(members), byInstance))
-			plan := balance(members, counts)
+			plan := parts(balance(members, counts))
 			check(plan, owner)
 			shuffled := slices.Clone(members)
 			slices.Reverse(shuffled)
-			other := balance(shuffled, counts)
+			other := parts(balance(shuffled, counts))
 			for id := range plan {
 				require.Equal(t, sorted(plan[id]), sorted(other[id]), "depends on the order of members")
 			}
@@ -232,24 +241,25 @@ func TestBalanceProperties(t *testing.T) {
 	})
 }
 
-func TestUserData(t *testing.T) {
-	u := userData{"instance-1", true, [][]string{{"a", "b"}, {"c"}}, 300}
-	got, err := decodeUserData(u.encode())
+func TestJoinData(t *testing.T) {
+	u := joinData{instance: "instance-1", ownAll: true, groups: [][]string{{"a", "b"}, {"c"}}, round: 300,
+		keeps: map[string]bool{"a": true}, copies: map[source.Partition]connect.Copy{part("a", 0): {Progress: 1 << 40, Followed: true}, part("a", 7): {Current: true}, part("c", 0): {}}, standbys: 2, zone: "z"}
+	got, err := decodeJoinData(u.encode())
 	require.NoError(t, err)
 	assert.Equal(t, u, got)
 
 	later := append(u.encode(), "a field that only a later release knows"...)
-	later[0] = userDataVersion + 1
-	got, err = decodeUserData(later)
+	later[0] = joinDataVersion + 1
+	got, err = decodeJoinData(later)
 	require.NoError(t, err)
 	assert.Equal(t, u, got)
 
-	_, err = decodeUserData(nil)
-	require.ErrorIs(t, err, errUserData)
+	_, err = decodeJoinData(nil)
+	require.ErrorIs(t, err, errJoinData)
 	rapid.Check(t, func(t *rapid.T) {
 		b := u.encode()
-		_, _ = decodeUserData(b[:rapid.IntRange(0, len(b)).Draw(t, "cut")])
-		_, _ = decodeUserData(rapid.SliceOf(rapid.Byte()).Draw(t, "bytes"))
+		_, _ = decodeJoinData(b[:rapid.IntRange(0, len(b)).Draw(t, "cut")])
+		_, _ = decodeJoinData(rapid.SliceOf(rapid.Byte()).Draw(t, "bytes"))
 	})
 }
 

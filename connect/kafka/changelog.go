@@ -44,8 +44,11 @@ func (s *session) ReadChangelog(ctx context.Context, p source.Partition, from so
 	}
 	end := ends[p]
 	if from.Offset() > end {
-		return from, fmt.Errorf("%w: kafka: state holds changelog %v up to offset %d, but it ends at %d: the topic was recreated, or the brokers lost records. "+
-			"Delete the state directory to rebuild the state from what is left", connect.ErrStop, p, from.Offset(), end)
+		return from, fmt.Errorf("%w: %w: kafka: state holds changelog %v up to offset %d, but it ends at %d: the topic was recreated, or the brokers lost records. "+
+			"Delete the state directory to rebuild the state from what is left", connect.ErrStop, connect.ErrDiverged, p, from.Offset(), end)
+	}
+	if s.changelog[p.Stream] && from.Offset() > 0 && from.Offset() < starts[p] {
+		return from, fmt.Errorf("%w: kafka: state holds changelog %v up to offset %d, and it begins at %d now", connect.ErrDiverged, p, from.Offset(), starts[p])
 	}
 	cl, err := s.restoring.take()
 	if err != nil {
@@ -239,7 +242,7 @@ func (c *restoreClients) take() (*kgo.Client, error) {
 
 func (c *restoreClients) give(cl *kgo.Client) {
 	c.mu.Lock()
-	if !c.closed && len(c.idle) < 4 {
+	if !c.closed && len(c.idle) < 8 {
 		c.idle = append(c.idle, cl)
 		cl = nil
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -38,9 +39,17 @@ const (
 // Run joins the group and works until ctx ends. The membership stays until Leave or Close, so that a last commit is
 // still possible.
 func (s *session) Run(ctx context.Context, h connect.Handler) error {
+	s.mu.Lock()
+	s.copies, _ = h.(connect.Copier)
+	s.mu.Unlock()
 	if err := s.join(); err != nil {
 		return err
 	}
+	beside, stop := context.WithCancel(ctx)
+	var waits sync.WaitGroup
+	waits.Go(func() { s.awaitReady(beside) })
+	defer waits.Wait()
+	defer stop()
 	defer func() {
 		s.mu.Lock()
 		if s.interrupt != nil {

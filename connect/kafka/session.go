@@ -51,6 +51,8 @@ type session struct {
 	interrupt context.CancelFunc // ends it
 	running   bool
 	closed    bool
+	copies    connect.Copier     // the handler, if it is one; set by Run
+	next      []source.Partition // what this member is to have once its copies are near
 
 	ending sync.Mutex                 // of ends
 	ends   map[source.Partition]int64 // of sources that end, as far as somebody asked

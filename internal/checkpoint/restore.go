@@ -25,6 +25,9 @@ var ErrPositionGone = errors.New("committed position is gone")
 // is discarded: the changelog may have forgotten deletions by then (Kafka's delete.retention.ms is a day).
 const Trusted = 12 * time.Hour
 
+// Refreshed is the age from which the date of a copy that is found to be up to date is renewed.
+const Refreshed = time.Hour
+
 // Restored is what a restore has done.
 type Restored struct {
 	// Start are the positions to read the task's inputs from; nil: none was committed.
@@ -33,6 +36,10 @@ type Restored struct {
 	From    source.Position
 	Local   bool
 	Records int
+	// Next is the position in the changelog that the store reaches up to.
+	Next source.Position
+	// Discarded is why a local copy was deleted; "": none was.
+	Discarded string
 }
 
 // Restore brings a task's part of the store up to the last commit, and makes the task go on from it. The order
@@ -53,7 +60,13 @@ func Restore(ctx context.Context, s connect.Session, st *store.Store, t *task.Ta
 	}
 	fault.At("in-restore")
 	if t.Spec.Changelog != "" && !plant.SkipRestore {
-		if err := readChangelog(ctx, s, st, t, guarantee, now, r); err != nil {
+		err := readChangelog(ctx, s, st, t, guarantee, now, r)
+		if errors.Is(err, connect.ErrDiverged) && !errors.Is(err, connect.ErrStop) {
+			if err = discard(st, t, r, err.Error()); err == nil {
+				err = readChangelog(ctx, s, st, t, guarantee, now, r)
+			}
+		}
+		if err != nil {
 			return nil, fmt.Errorf("task %s: restore from changelog %s: %w", t.ID(), t.Spec.Changelog, err)
 		}
 	}
@@ -90,6 +103,28 @@ func Restore(ctx context.Context, s connect.Session, st *store.Store, t *task.Ta
 		}
 	}
 	return r, nil
+}
+
+// Follow brings the copy of the state of a task that another instance runs up to the end that the task's changelog has
+// now, without what belongs to open transactions. It is what Restore does, and so nothing but committed epochs is ever in
+// a copy. A copy that does not fit the changelog is deleted, and begun anew.
+func Follow(ctx context.Context, s connect.Session, st *store.Store, t *task.Task, guarantee connect.Guarantee, now time.Time) (*Restored, error) {
+	r := &Restored{}
+	err := readChangelog(ctx, s, st, t, guarantee, now, r)
+	if errors.Is(err, connect.ErrDiverged) {
+		if err = discard(st, t, r, err.Error()); err == nil {
+			err = readChangelog(ctx, s, st, t, guarantee, now, r)
+		}
+	}
+	if err != nil {
+		return r, fmt.Errorf("copy the state of task %s from changelog %s: %w", t.ID(), t.Spec.Changelog, err)
+	}
+	return r, nil
+}
+
+func discard(st *store.Store, t *task.Task, r *Restored, why string) error {
+	r.Discarded, r.From, r.Next, r.Local, r.Records = why, source.Position{}, source.Position{}, false, 0
+	return Wipe(st, t)
 }
 
 // known refuses state whose positions are gone. They were committed in one transaction, so if state has taken records of a
@@ -132,17 +167,20 @@ func readChangelog(ctx context.Context, s connect.Session, st *store.Store, t *t
 		return err
 	}
 	gen := generations{exact: guarantee == connect.ExactlyOnce}
+	stale := false // the copy is good, and its date is old
 	if found {
 		l, err := task.DecodeLocal(val)
 		if err != nil {
 			return err
 		}
-		if now.Sub(time.UnixMilli(l.Wall)) < Trusted {
+		if age := now.Sub(time.UnixMilli(l.Wall)); age < Trusted {
 			r.From, r.Local, gen.now = l.Next, true, l.Owner
-		} else if err := Wipe(st, t); err != nil {
+			stale = age > Refreshed
+		} else if err := discard(st, t, r, fmt.Sprintf("it was brought up to date %v ago, and the changelog may have forgotten deletions since", age.Round(time.Minute))); err != nil {
 			return err
 		}
 	}
+	r.Next = r.From
 	last := r.From
 	put := func(next source.Position, recs []source.Record) error {
 		b := st.NewBatch()
@@ -169,7 +207,8 @@ func readChangelog(ctx context.Context, s connect.Session, st *store.Store, t *t
 	if err != nil {
 		return err
 	}
-	if next.Compare(r.From) > 0 {
+	r.Next = next
+	if next.Compare(r.From) > 0 || stale {
 		return put(next, nil)
 	}
 	return nil

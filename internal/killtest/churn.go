@@ -51,6 +51,7 @@ func runCluster(ctx context.Context, args []string) (status int, err error) {
 	fs.StringVar(&s.dir, "dir", "", "directory for state and logs")
 	fs.Uint64Var(&s.seed, "seed", 1, "of input and faults")
 	fs.IntVar(&s.rate, "rate", 1000, "records per second")
+	standbys := fs.Int("standbys", 1, "copies of each task's state on other instances")
 	fs.StringVar(&c.kafka, "kafka", "scripts/kafka.sh", "script that runs the brokers")
 	fs.StringVar(&c.dir, "kafka-dir", "", "its directory")
 	if err := fs.Parse(args); err != nil {
@@ -59,7 +60,7 @@ func runCluster(ctx context.Context, args []string) (status int, err error) {
 	c.length = time.Duration(*minutes * float64(time.Minute))
 	name := "ct" + strconv.FormatUint(s.seed, 10)
 	v, err := runOne(ctx, options{brokers: strings.Split(*brokers, ","), bin: *bin, dir: filepath.Join(s.dir, name), seed: s.seed, rate: s.rate,
-		guarantee: s.guarantee, profile: "mixed", churn: c, log: os.Stderr})
+		guarantee: s.guarantee, profile: "mixed", standbys: *standbys, churn: c, log: os.Stderr})
 	if err != nil {
 		return statusFailed, err
 	}

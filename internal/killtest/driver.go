@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -28,6 +29,7 @@ type options struct {
 	// inRestores is how many kills in a restore are to happen beside those of the plan.
 	inRestores int
 	planted    bool
+	standbys   int
 	churn      *churn // instead of the plan
 	log        io.Writer
 }
@@ -74,7 +76,7 @@ func runOne(ctx context.Context, o options) (*verdict, error) {
 		n++ // one that comes later
 	}
 	f := newFleet(ctx, o.bin, o.dir, n, []string{"-brokers", strings.Join(o.brokers, ","), "-prefix", prefix, "-profile", o.profile,
-		"-guarantee", o.guarantee, "-session", session.String()})
+		"-guarantee", o.guarantee, "-session", session.String(), "-standbys", strconv.Itoa(o.standbys)})
 	defer f.killAll()
 	d := &driver{options: o, fleet: f, load: l, cluster: c, rng: rand.New(rand.NewPCG(o.seed, 2)), steps: map[string]int{}}
 	if err := d.run(ctx); err != nil {

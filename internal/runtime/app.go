@@ -175,7 +175,7 @@ func final(err error) bool {
 
 func (a *App) app(instance, owner string) connect.App {
 	return a.prog.Topics(connect.App{ID: a.cfg.AppID, Instance: instance, Incarnation: owner, Static: a.cfg.Static, Guarantee: a.cfg.Guarantee,
-		CommitEvery: a.cfg.CommitEvery, SessionTimeout: a.cfg.SessionTimeout, FetchBytes: a.cfg.fetchBytes(), OnGap: a.notes.gap, Logger: a.cfg.Logger})
+		CommitEvery: a.cfg.CommitEvery, SessionTimeout: a.cfg.SessionTimeout, Standbys: a.cfg.Standbys, Zone: a.cfg.Zone, FetchBytes: a.cfg.fetchBytes(), OnGap: a.notes.gap, Logger: a.cfg.Logger})
 }
 
 // Leave gives the instance's tasks to the others and ends Run, also where it fails. Between two sessions there is nobody

@@ -132,12 +132,7 @@ func (e *engine) create(key slotKey, counts map[string]int32) error {
 		return fmt.Errorf("%w: topic %s has %d partitions now, and the state of subtopology %s is laid out for %d: keys have changed their partitions, so their state would be split. Read it with From and KeyBy instead of FromKeyed, under a new AppID",
 			ErrGrown, sub.Inputs[0].Port.Name, sub.Tasks(counts), sub.Name, n)
 	}
-	spec := e.specs[sub]
-	if spec == nil {
-		spec = &task.Spec{Subtopology: sub.Name, Owner: e.owner, Changelog: sub.Changelog, KeyGroups: e.cfg.KeyGroups}
-		e.specs[sub] = spec
-	}
-	t := e.prog.NewTask(sub, spec, key.partition, e.session, e.cfg.Guarantee, &countedView{View: e.store.View(key.partition)}, e.bad.note)
+	t := e.prog.NewTask(sub, e.spec(sub), key.partition, e.session, e.cfg.Guarantee, &countedView{View: e.store.View(key.partition)}, e.bad.note)
 	ctx, stop := context.WithCancel(e.run)
 	t.Call = e.caller(ctx, t)
 	s := &slot{key: key, task: t, stop: stop, done: make(chan struct{})}
@@ -148,15 +143,28 @@ func (e *engine) create(key slotKey, counts map[string]int32) error {
 		e.ports[p.Part] = &port{Port: p}
 	}
 	e.mu.Unlock()
+	copied := e.unfollow(key)
 	e.background.Go(func() {
 		defer close(s.done)
+		<-copied
 		e.restore(ctx, s)
 	})
 	return nil
 }
 
+func (e *engine) spec(sub *Subtopology) *task.Spec {
+	spec := e.specs[sub]
+	if spec == nil {
+		spec = &task.Spec{Subtopology: sub.Name, Owner: e.owner, Changelog: sub.Changelog, KeyGroups: e.cfg.KeyGroups}
+		e.specs[sub] = spec
+	}
+	return spec
+}
+
 // restore runs beside the coordinator.
 func (e *engine) restore(ctx context.Context, s *slot) {
+	e.restores.Add(1)
+	defer e.restores.Add(-1)
 	begin := time.Now()
 	var r *checkpoint.Restored
 	err := e.load(ctx, s.task)
@@ -165,7 +173,7 @@ func (e *engine) restore(ctx context.Context, s *slot) {
 	case e.sharded != nil:
 		r, err = checkpoint.RestoreKept(ctx, e.sharded, e.store, s.task)
 	default:
-		r, err = checkpoint.Restore(ctx, watched{e.session, &s.progress, e.log, s.task.ID()}, e.store, s.task, e.cfg.Guarantee, time.UnixMilli(e.now()), e.prog.Inputs(s.task, e.counts()))
+		r, err = checkpoint.Restore(ctx, watched{e.session, &s.progress, e.log, s.task.ID(), "task is being restored"}, e.store, s.task, e.cfg.Guarantee, time.UnixMilli(e.now()), e.prog.Inputs(s.task, e.counts()))
 	}
 	var caughtUp []source.Partition
 	fresh := map[source.Partition]bool{}
@@ -182,6 +190,7 @@ func (e *engine) restore(ctx context.Context, s *slot) {
 		e.fail(err)
 		return
 	}
+	e.discarded(s.task, r)
 	e.log.Info("task restored", "task", s.task.ID(), "changelog", s.task.Spec.Changelog, "local", r.Local, "from", r.From.String(), "records", r.Records, "took", time.Since(begin))
 	e.background.Go(func() { e.post(func() { e.begin(s, r, caughtUp, fresh) }) }) // not waited for: whoever waits for this restore may hold the coordinator
 }
@@ -286,6 +295,9 @@ func (e *engine) revoke(run context.Context, parts []source.Partition) error {
 		delete(e.assigned, p)
 	}
 	e.shareMemory()
+	if err == nil {
+		e.follow()
+	}
 	return err
 }
 

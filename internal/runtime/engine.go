@@ -50,15 +50,22 @@ type engine struct {
 	gone       chan struct{}
 	run        context.Context // ends with the session
 
-	mu    sync.RWMutex
-	ports map[source.Partition]*port
+	mu       sync.RWMutex
+	ports    map[source.Partition]*port
+	copies   map[slotKey]*standby // written by the coordinator
+	wanted   []source.Partition   // whose tasks' state is to be copied
+	follows  chan struct{}        // wanted has changed
+	restores atomic.Int32         // that are under way; copies give way to them
+	copying  chan struct{}        // as many as may read much at a time; looking: as many as may read
+	looking  chan struct{}
 
 	// Of the coordinator.
 	assigned map[source.Partition]bool
 	slots    map[slotKey]*slot
 	specs    map[*Subtopology]*task.Spec
-	flight   chan error // of the commit that runs; nil if none does
-	left     bool       // the instance was asked to leave
+	ending   map[slotKey]chan struct{} // the last standbys; closed when they have ended
+	flight   chan error                // of the commit that runs; nil if none does
+	left     bool                      // the instance was asked to leave
 	landing  landing
 	purged   int64                     // ms since the epoch
 	over     map[source.Partition]bool // of a sharded session: revoked, and to be left once their tasks are quiet
@@ -94,7 +101,8 @@ func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-
 	run, cancel := context.WithCancel(context.Background())
 	e.run, e.gone = run, make(chan struct{})
 	e.urgent, e.events, e.failed = make(chan struct{}, 1), make(chan func(), 64), make(chan error, 1)
-	e.ended = make(chan struct{})
+	e.ended, e.follows, e.copying, e.looking = make(chan struct{}), make(chan struct{}, 1), make(chan struct{}, 2), make(chan struct{}, 8)
+	e.copies, e.ending = map[slotKey]*standby{}, map[slotKey]chan struct{}{}
 	e.ports, e.assigned, e.slots, e.specs = map[source.Partition]*port{}, map[source.Partition]bool{}, map[slotKey]*slot{}, map[*Subtopology]*task.Spec{}
 	e.over = map[source.Partition]bool{}
 	e.out = &outputs{session: e.session, limit: int(e.cfg.cacheBytes() / 4), open: e.epoch, hold: e.cfg.Guarantee == connect.AtMostOnce, held: map[uint64][][]sink.Record{}}
@@ -126,6 +134,7 @@ func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-
 			e.log.Warn("the connector cannot tell where partitions end: Watermark.Proven has no effect, and the watermarks of silent partitions stand still")
 		}
 	}
+	e.background.Go(func() { e.watchCopies(run) })
 	ready()
 	err := e.coordinate(ctx, run, leave, fault)
 	close(e.gone)
@@ -196,6 +205,8 @@ func (e *engine) coordinate(ctx, run context.Context, leave <-chan chan error, f
 					return err
 				}
 			}
+		case <-e.follows:
+			e.follow()
 		case reply := <-leave:
 			e.left = true
 			err := e.settle(run, everything)

@@ -86,6 +86,8 @@ type Config struct {
 	CommitEvery    time.Duration
 	SessionTimeout time.Duration
 	Static         bool
+	Standbys       int
+	Zone           string
 	Workers        int
 	KeyGroups      int
 	Memory         int64

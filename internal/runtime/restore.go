@@ -18,6 +18,7 @@ type watched struct {
 	progress *progress
 	log      *slog.Logger
 	task     string
+	what     string // is going on, for the log
 }
 
 // ReadChangelog implements connect.Session.
@@ -59,5 +60,5 @@ func (w watched) say(took time.Duration, from int64) {
 	if done := w.progress.at.Load() - from; known && done > 0 {
 		args = append(args, "left", left, "time left", (time.Duration(float64(took) * float64(left) / float64(done))).Round(time.Second))
 	}
-	w.log.Info("task is being restored", args...)
+	w.log.Info(w.what, args...)
 }

@@ -34,7 +34,8 @@ type sampler struct {
 	resting  time.Time // when nothing was left to commit last, or an epoch was committed
 	sessions int
 	gaps     map[source.Partition]int64
-	full     time.Time // since when there has been no room; zero: there is
+	discards map[string]int // of local copies, by task
+	full     time.Time      // since when there has been no room; zero: there is
 	fullFor  time.Duration
 	sampled  time.Time
 }
@@ -46,7 +47,7 @@ func newSampler(cfg *Config) *sampler {
 	if len(cfg.Metrics) == 0 {
 		return nil
 	}
-	return &sampler{cfg: cfg, sums: map[string]*sum{}, gaps: map[source.Partition]int64{}}
+	return &sampler{cfg: cfg, sums: map[string]*sum{}, gaps: map[source.Partition]int64{}, discards: map[string]int{}}
 }
 
 // run takes samples until ctx ends, and then tells the receivers that this was all.
@@ -145,6 +146,16 @@ func (s *sampler) gap(p source.Partition, from, to source.Position) {
 	s.gaps[p] += to.Offset() - from.Offset()
 }
 
+// discarded notes that a local copy of a task's state was of no use.
+func (s *sampler) discarded(task string) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.discards[task]++
+}
+
 // room notes whether there is room for more records.
 func (s *sampler) room(is bool) {
 	if s == nil {
@@ -199,6 +210,12 @@ func (p *points) ofTasks(ctx context.Context, e *engine) {
 			}
 		}
 	})
+	for _, s := range e.standbys() {
+		p.add(metrics.StandbyRecords, float64(s.progress.records.Load()), s.task.ID())
+		if left, known := s.progress.left(); known {
+			p.add(metrics.StandbyLag, float64(left), s.task.ID())
+		}
+	}
 	running := 0
 	for _, w := range e.workers {
 		w.do(ctx, func() {
@@ -300,6 +317,9 @@ func (p *points) ofProcess() {
 	p.add(metrics.Sessions, float64(s.sessions))
 	for part, n := range s.gaps {
 		p.add(metrics.GapRecords, float64(n), part.Stream, strconv.Itoa(int(part.Index)))
+	}
+	for id, n := range s.discards {
+		p.add(metrics.Discarded, float64(n), id)
 	}
 	if !s.full.IsZero() {
 		s.fullFor += now.Sub(s.full)

@@ -35,6 +35,8 @@ func (a *App) runsSharded() error {
 	switch {
 	case a.cfg.Guarantee == connect.AtMostOnce:
 		return fmt.Errorf("Config.Guarantee: at-most-once is not built for %s: use exactly-once or at-least-once: %w", a.cfg.Connector.System(), connect.ErrStop)
+	case a.cfg.Standbys > 0:
+		return fmt.Errorf("Config.Standbys: there are none for %s, whose state has no changelogs to follow: leave it out: %w", a.cfg.Connector.System(), connect.ErrStop)
 	case a.cfg.Snapshots.Store != nil:
 		return fmt.Errorf("Config.Snapshots: they are not built for %s: leave them out: %w", a.cfg.Connector.System(), connect.ErrStop)
 	}

@@ -49,7 +49,7 @@ func (e *engine) copied(ctx context.Context, st *store.Store) (list []snapshot.T
 				if t.Spec.Changelog == "" {
 					continue
 				}
-				l, found, lerr := local(st, t)
+				l, found, lerr := local(st, t.Spec.Subtopology, t.Partition)
 				if lerr != nil {
 					err = lerr
 				}
@@ -68,13 +68,13 @@ func (e *engine) copied(ctx context.Context, st *store.Store) (list []snapshot.T
 }
 
 // local reads what the store remembers of a task's changelog.
-func local(st *store.Store, t *task.Task) (l task.Local, found bool, err error) {
-	val, found, err := st.View(t.Partition).Get(task.LocalKey(t.Spec.Subtopology), nil)
+func local(st *store.Store, subtopology string, partition int32) (l task.Local, found bool, err error) {
+	val, found, err := st.View(partition).Get(task.LocalKey(subtopology), nil)
 	if err == nil && found {
 		l, err = task.DecodeLocal(val)
 	}
 	if err != nil {
-		return l, false, fmt.Errorf("task %s: read the position of its local copy: %w", t.ID(), err)
+		return l, false, fmt.Errorf("task %s_%d: read the position of its local copy: %w", subtopology, partition, err)
 	}
 	return l, found, nil
 }
@@ -86,7 +86,7 @@ func (e *engine) load(ctx context.Context, t *task.Task) error {
 	}
 	begin, now := time.Now(), time.UnixMilli(e.now())
 	w := snapshot.Wanted{Task: t, Local: -1, End: -1, Fresh: checkpoint.Trusted, Wipe: func() error { return checkpoint.Wipe(e.store, t) }}
-	l, found, err := local(e.store, t)
+	l, found, err := local(e.store, t.Spec.Subtopology, t.Partition)
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,29 @@ type TaskStatus struct {
 	Records, Late, Skipped, DeadLettered uint64
 }
 
+// StandbyStatus is how a copy of the state of a task that another instance runs stands.
+type StandbyStatus struct {
+	// ID is the task's.
+	ID string
+	// Current says that the copy lacks only what was written in the last moments. Lag is how many positions of the
+	// changelog it lacked when that was last looked at.
+	Current bool
+	Lag     int64
+}
+
+// Standbys returns the copies that this instance keeps, in the order of their tasks' ids.
+func (a *App) Standbys() (list []StandbyStatus) {
+	e := a.engine.Load()
+	if e == nil {
+		return nil
+	}
+	for _, s := range e.standbys() {
+		left, _ := s.progress.left()
+		list = append(list, StandbyStatus{ID: s.task.ID(), Current: s.current.Load(), Lag: left})
+	}
+	return list
+}
+
 // Status returns how the tasks of this instance stand, in the order of their ids. It is empty while the application
 // does not run.
 func (a *App) Status(ctx context.Context) []TaskStatus {
