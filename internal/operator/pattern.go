@@ -1,10 +1,10 @@
 package operator
 
 import (
-	"bytes"
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"unsafe"
 
 	engine "github.com/millstream-go/millstream/internal/pattern"
@@ -49,7 +49,7 @@ type DetectSpec[K comparable, V any] struct {
 
 // endingKey is a key for which time is over.
 type endingKey[K comparable, V any] struct {
-	bytes []byte
+	bytes string
 	e     *entry[K, *engine.State[V]]
 }
 
@@ -135,7 +135,7 @@ func (o *Detect[K, V]) show(c *task.Ctx, r *dueRecord[K, V]) {
 	if e != nil {
 		s = e.val
 		if o.AtWatermarks {
-			passed = o.pass(c, e, []byte(r.bytes), r.time)
+			passed = o.pass(c, e, r.bytes, r.time)
 		}
 	}
 	c.Op = o.Op
@@ -151,7 +151,7 @@ func (o *Detect[K, V]) show(c *task.Ctx, r *dueRecord[K, V]) {
 	if e != nil && (changed || passed) {
 		o.keep(e, r.time)
 	}
-	o.found(c, r.key, []byte(r.bytes), r.time, found)
+	o.found(c, r.key, r.bytes, r.time, found)
 }
 
 // end lets the time of all keys pass to t for which something is over by then, in the order of their keys.
@@ -177,10 +177,10 @@ func (o *Detect[K, V]) end(c *task.Ctx, t int64) {
 				c.Task.Fail(&task.StateError{Store: o.name, Doing: "encode key", Err: err})
 				return
 			}
-			o.ending = append(o.ending, endingKey[K, V]{b, e})
+			o.ending = append(o.ending, endingKey[K, V]{string(b), e})
 		}
 	}
-	slices.SortFunc(o.ending, func(a, b endingKey[K, V]) int { return bytes.Compare(a.bytes, b.bytes) })
+	slices.SortFunc(o.ending, func(a, b endingKey[K, V]) int { return strings.Compare(a.bytes, b.bytes) })
 	for _, x := range o.ending {
 		if o.pass(c, x.e, x.bytes, t) {
 			o.keep(x.e, t)
@@ -190,7 +190,7 @@ func (o *Detect[K, V]) end(c *task.Ctx, t int64) {
 }
 
 // pass lets the time of a key pass to t, and says whether that has changed anything.
-func (o *Detect[K, V]) pass(c *task.Ctx, e *entry[K, *engine.State[V]], key []byte, t int64) (changed bool) {
+func (o *Detect[K, V]) pass(c *task.Ctx, e *entry[K, *engine.State[V]], key string, t int64) (changed bool) {
 	found, out, changed := o.machine.Advance(e.val, t, o.TimedOut != nil)
 	o.found(c, e.key, key, t, found)
 	for i := range out {
@@ -199,14 +199,14 @@ func (o *Detect[K, V]) pass(c *task.Ctx, e *entry[K, *engine.State[V]], key []by
 	return changed
 }
 
-func (o *Detect[K, V]) found(c *task.Ctx, k K, key []byte, t int64, list []pattern.Match[V]) {
+func (o *Detect[K, V]) found(c *task.Ctx, k K, key string, t int64, list []pattern.Match[V]) {
 	for _, m := range list {
 		o.emit(c, key, t, func() { o.Found(c, k, m) })
 	}
 }
 
-func (o *Detect[K, V]) emit(c *task.Ctx, key []byte, t int64, emit func()) {
-	c.Op, c.Time, c.Key, c.Headers = o.Op, t, key, nil
+func (o *Detect[K, V]) emit(c *task.Ctx, key string, t int64, emit func()) {
+	c.Op, c.Time, c.Key, c.Headers = o.Op, t, []byte(key), nil
 	m := c.Begin()
 	emit()
 	c.End(m)

@@ -46,6 +46,7 @@ type shelf[K comparable, V any] struct {
 	changed int
 	dropped []droppedBucket
 	buf     []byte
+	starts  []int64 // scratch
 }
 
 type bucket[K comparable, V any] struct {
@@ -319,7 +320,9 @@ func (s *shelf[K, V]) advance(w int64) (list []dueRecord[K, V], err error) {
 		return nil, nil
 	}
 	s.due = math.MaxInt64
-	for _, start := range slices.Sorted(keysOf(s.buckets)) {
+	s.starts = slices.AppendSeq(s.starts[:0], keysOf(s.buckets))
+	slices.Sort(s.starts)
+	for _, start := range s.starts {
 		b := s.buckets[start]
 		for s.takes && w >= s.next(b) && !(b.open && len(b.waiting) == 0) {
 			if !b.open {

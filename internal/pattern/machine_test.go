@@ -156,6 +156,24 @@ func TestPatterns(t *testing.T) {
 	}
 }
 
+// The examples of the documentation.
+func TestDocumentedPatterns(t *testing.T) {
+	a := pattern.Begin("a", is("a"))
+	for _, c := range []struct {
+		p    pattern.Pattern[string]
+		want string
+	}{
+		{a.OneOrMore().Until(is("b")), "a1; a1,a2; a2; a3"},
+		{a.FollowedBy("b", is("b")), "a1 b; a2 b"},
+		{a.OneOrMore().FollowedBy("b", is("b")), "a1,a2 b; a1 b; a2 b"},
+		{a.Next("b", is("b")), "a2 b"},
+		{a.NotFollowedBy("c", is("c")).FollowedBy("b", is("b")), "a2 b"},
+	} {
+		found := find(t, c.p, strings.Fields("a1 c a2 b a3")...)
+		assert.ElementsMatch(t, strings.Split(c.want, "; "), found, "%v", c.p)
+	}
+}
+
 func TestSkip(t *testing.T) {
 	p := pattern.Begin("a", is("a")).FollowedBy("b", is("b")).OneOrMore().FollowedBy("c", is("c")).Within(time.Second)
 	events := strings.Fields("a1 b1 a2 b2 c1 b3 c2")
