@@ -8,7 +8,7 @@
 # Plants: window (a record at a window's start falls into the one before), session (a distance of just the gap does not
 #         merge), join (the upper bound is excluded), table (deletions are ignored), ttl (what has expired is still
 #         known), timer (one at the watermark fires), pattern (a record at the end of a pattern's time is in it),
-#         suppress (each change starts the time anew), foreign (rows that are not in the store yet are not told of a change),
+#         suppress (each change starts the time anew), foreign (rows are not told that the one they name was deleted),
 #         async (the watermark overtakes records under way)
 #
 # The last line is JSON: seeds, kinds {test: seeds}, failed; with --plant plant, caught; with all also plants. Exit status:

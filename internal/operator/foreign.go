@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"github.com/millstream-go/millstream/internal/plant"
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/stream/codec"
 )
@@ -289,6 +290,9 @@ func (o *Subscriptions[K, F, R]) Right(c *task.Ctx, f F, ch Change[R]) {
 	if c.Stale {
 		c.Task.Operators[o.Op].Skipped++
 		return
+	}
+	if ch.New == nil && plant.Is("foreign") {
+		return // planted: rows keep the one that was deleted
 	}
 	all, err := o.of(f)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math"
 
+	"github.com/millstream-go/millstream/internal/plant"
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/stream/codec"
 )
@@ -107,7 +108,7 @@ func (o *Suppress[K, A]) hold(c *task.Ctx, k K, ch Change[A]) error {
 	if e.val.now, err = o.encoded(ch.New); err != nil {
 		return err
 	}
-	e.val.due = o.When(k, ch.New, c.Time, was, first)
+	e.val.due = o.When(k, ch.New, c.Time, was, first || plant.Is("suppress")) // planted: each change starts the time anew
 	e.live, e.time = true, c.Time
 	e.revision++
 	o.table.touch(e)
