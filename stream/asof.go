@@ -39,7 +39,7 @@ func (t *Topology) VersionedTable[K comparable, V any](src source.KeyedSource[K,
 	t.ends = append(t.ends, engine.End{Topic: src.Spec.Name, Source: true, Key: src.Key, Value: src.Value})
 	keys, vals := orJSON(src.Key), orJSON(src.Value)
 	n := t.graph.Add(&plan.Node{Kind: "versionedtable", Name: store, Site: site(), Detail: "history " + history.String(), Type: in.Type, Keyed: true, Inputs: []*plan.Node{in},
-		Store: &plan.Store{Name: store, Kind: "versions", Key: keys.Name(), Value: vals.Name()}})
+		Store: &plan.Store{Name: store, Kind: "versions", Key: keys.Name(), Value: vals.Name(), Evolves: true}})
 	if history < 0 || history%time.Millisecond != 0 {
 		t.graph.Errorf(n, "its history is %v: use 0 or more, in whole milliseconds", history)
 	}

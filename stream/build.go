@@ -114,7 +114,7 @@ func (t *Topology) program(app string, s Semantics) *engine.Program {
 		}
 		sub.Changelog = p.Changelog(app)
 		for _, s := range p.Stores {
-			prog.Stores = append(prog.Stores, engine.Store{Name: s.Name, Kind: s.Kind, Key: s.Key, Value: s.Value, Window: s.Window, Subtopology: p.Name})
+			prog.Stores = append(prog.Stores, engine.Store{Name: s.Name, Kind: s.Kind, Key: s.Key, Value: s.Value, Window: s.Window, Subtopology: p.Name, Evolves: s.Evolves})
 		}
 		sub.Compile = func(tk *task.Task, f engine.Facts) {
 			b := &compiler{task: tk, env: env{app, f}, semantics: s, memo: map[*plan.Node]any{}, made: map[*plan.Node]any{}, ops: map[*plan.Node]int32{}, holds: map[*plan.Node]*task.Hold{}, direct: direct, globals: globals}

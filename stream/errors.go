@@ -1,6 +1,9 @@
 package stream
 
-import engine "github.com/millstream-go/millstream/internal/runtime"
+import (
+	engine "github.com/millstream-go/millstream/internal/runtime"
+	"github.com/millstream-go/millstream/stream/codec"
+)
 
 // The errors of Run that a program may want to tell apart, with errors.Is. What Run returns wraps them, and says what
 // is wrong where and how to mend it.
@@ -22,6 +25,8 @@ var (
 	ErrNewer = engine.ErrNewer
 	// ErrOtherTopology: the state directory belongs to another application, or to a topology with other stores.
 	ErrOtherTopology = engine.ErrOtherTopology
+	// ErrCodec: a store holds what was written with a codec that the program's does not read. See codec.Version.
+	ErrCodec = codec.ErrUnreadable
 	// ErrOtherLayout: Config.KeyGroups or Config.Exchange is not the one that the state was made with.
 	ErrOtherLayout = engine.ErrOtherLayout
 	// ErrDamaged: a file of the state directory is missing, or is not what was written.

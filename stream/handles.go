@@ -162,7 +162,8 @@ func declared[K, S comparable, V any, X interface{ Clear() }](h *Handles[K], nam
 		if spec.Codec != nil {
 			named = append(named, spec.Codec)
 		}
-		info := &plan.Store{Name: store, Kind: kind, Key: h.keys.Name(), Value: defaultCodec(h.t, h.n, named).Name()}
+		vals := defaultCodec(h.t, h.n, named)
+		info := &plan.Store{Name: store, Kind: kind, Key: h.keys.Name(), Value: vals.Name(), Evolves: true}
 		if subs != nil {
 			info.Key += ", " + subs.Name()
 		}

@@ -339,7 +339,7 @@ func TestExpiredIsRemoved(t *testing.T) {
 			put(d, "in", fmt.Sprintf("z:@%d", 1000+i*60))
 		}
 		compact(d, "test-in-changelog", keys)
-		assert.Less(t, len(keys), 5)
+		assert.Less(t, len(keys), 10, "the newest version, the marker, and with which codecs each handle was written")
 		assert.Equal(t, uint64(300+300+299+3), d.Counts("box").Expired)
 		d.Drain[string]("out")
 		put(d, "in", "a:@3000")

@@ -44,7 +44,7 @@ func (s Keyed[K, V]) Process[A, R any](store string, onRecord func(p *Process[K,
 	n := &node[R]{n: s.add("process", store, "", typeName[R]())}
 	s.t.function(n.n, onRecord == nil)
 	vals := defaultCodec(s.t, n.n, state)
-	n.n.Store = &plan.Store{Name: store, Kind: "process", Key: s.keys.Name(), Value: vals.Name()}
+	n.n.Store = &plan.Store{Name: store, Kind: "process", Key: s.keys.Name(), Value: vals.Name(), Evolves: true}
 	processed(s, n, vals, onRecord, onTimer, func(_ *compiler, o *operator.Process[K, V, A]) processor[K, A] { return o })
 	return Stream[R]{t: s.t, node: n}
 }

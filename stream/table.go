@@ -95,7 +95,7 @@ func (s Keyed[K, V]) ToTable[S ~string](name S, vals ...codec.Codec[V]) Table[K,
 
 // stored is a table with a store. old says that someone needs the old rows.
 func stored[K comparable, A any](t *Topology, n *plan.Node, kind string, keys codec.Codec[K], vals codec.Codec[A]) (out Table[K, A], old *bool) {
-	n.Store = &plan.Store{Name: n.Name, Kind: kind, Key: keys.Name(), Value: vals.Name()}
+	n.Store = &plan.Store{Name: n.Name, Kind: kind, Key: keys.Name(), Value: vals.Name(), Evolves: true}
 	old = new(bool)
 	return Table[K, A]{t: t, node: &keyedNode[K, operator.Change[A]]{n: n}, keys: keys, vals: vals, old: func() { *old = true }}, old
 }

@@ -100,7 +100,7 @@ func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store st
 	n := s.add(kind, store, "", typeName[K]()+" → "+typeName[A]())
 	s.t.function(n, missing)
 	vals := defaultCodec(s.t, n, state)
-	n.Store = &plan.Store{Name: store, Kind: "window", Key: s.keys.Name(), Value: vals.Name()}
+	n.Store = &plan.Store{Name: store, Kind: "window", Key: s.keys.Name(), Value: vals.Name(), Evolves: true}
 	out := Aggregated[K, V, A]{s.t, n, w.w, w.trigger, &outputs[K, V, A]{}}
 	build := keyWindow[K, V, A](w, merge)
 	a, aligned := w.w.(window.Aligned)

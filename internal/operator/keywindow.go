@@ -346,6 +346,9 @@ func (o *keyWindows[K, A]) Flush(c *task.Ctx) {
 
 // Restore implements task.Stateful: it looks through the store for what is to be closed when.
 func (o *keyWindows[K, A]) Restore(m *task.Marker) error {
+	if err := o.open(); err != nil {
+		return err
+	}
 	if m != nil {
 		for _, c := range m.Closed {
 			if c.Store == o.id {

@@ -131,10 +131,13 @@ type backing[K comparable, A any] struct {
 	group  func(key []byte, groups int) uint16 // of a key
 	buf    []byte                              // for keys
 	val    []byte                              // for values
+
+	written written[A]
 }
 
 func newBacking[K comparable, A any](t *task.Task, kind byte, name string, keys codec.Codec[K], vals codec.Codec[A]) backing[K, A] {
-	return backing[K, A]{task: t, name: name, kind: kind, id: task.ID(name), keys: keys, vals: vals, groups: t.Spec.KeyGroups, group: task.Group}
+	return backing[K, A]{task: t, name: name, kind: kind, id: task.ID(name), keys: keys, vals: vals, groups: t.Spec.KeyGroups, group: task.Group,
+		written: written[A]{names: []string{vals.Name()}, reads: []func([]byte) (A, error){vals.Decode}}}
 }
 
 // StoreID implements task.Stateful.
@@ -166,7 +169,7 @@ func (s *backing[K, A]) userKey(key []byte) []byte {
 }
 
 func (s *backing[K, A]) appendValue(b []byte, e *entry[K, A]) ([]byte, error) {
-	b = binary.AppendUvarint(b, e.revision)
+	b = binary.AppendUvarint(s.written.tag(b, e.revision), e.revision)
 	b = binary.AppendVarint(b, e.time)
 	b, err := s.vals.Append(b, e.val)
 	if err != nil {
@@ -176,11 +179,19 @@ func (s *backing[K, A]) appendValue(b []byte, e *entry[K, A]) ([]byte, error) {
 }
 
 func (s *backing[K, A]) decodeValue(b []byte, e *entry[K, A]) error {
-	rev, t, b, err := entryHead(b)
+	by, rev, t, b, err := writtenHead(b)
+	if err == nil && by >= uint64(len(s.written.reads)) {
+		err = errDamaged
+	}
 	if err != nil {
 		return &task.StateError{Store: s.name, Doing: "read entry", Err: err}
 	}
-	if e.val, err = s.vals.Decode(b); err != nil {
+	if by == uint64(s.written.now) {
+		e.val, err = s.vals.Decode(b)
+	} else {
+		e.val, err = s.written.reads[by](b)
+	}
+	if err != nil {
 		return &task.StateError{Store: s.name, Doing: "decode state", Err: err}
 	}
 	e.revision, e.time, e.live, e.logged = rev, t, true, true
@@ -189,16 +200,27 @@ func (s *backing[K, A]) decodeValue(b []byte, e *entry[K, A]) error {
 
 // entryHead reads what an entry's value begins with, and returns the rest.
 func entryHead(b []byte) (revision uint64, time int64, rest []byte, err error) {
-	revision, n := binary.Uvarint(b)
-	if n <= 0 {
-		return 0, 0, nil, errDamaged
+	_, revision, time, rest, err = writtenHead(b)
+	return revision, time, rest, err
+}
+
+// writtenHead is entryHead with the number of the codec that has written the entry.
+func writtenHead(b []byte) (by, revision uint64, time int64, rest []byte, err error) {
+	n := 0
+	if len(b) > 0 && b[0] == 0 {
+		if by, n = binary.Uvarint(b[1:]); n <= 0 {
+			return 0, 0, 0, nil, errDamaged
+		}
+		b = b[1+n:]
+	}
+	if revision, n = binary.Uvarint(b); n <= 0 {
+		return 0, 0, 0, nil, errDamaged
 	}
 	b = b[n:]
-	time, n = binary.Varint(b)
-	if n <= 0 {
-		return 0, 0, nil, errDamaged
+	if time, n = binary.Varint(b); n <= 0 {
+		return 0, 0, 0, nil, errDamaged
 	}
-	return revision, time, b[n:], nil
+	return by, revision, time, b[n:], nil
 }
 
 // find returns the entry of a key, from the table or the store; a new one that is not live if there is none.
@@ -228,6 +250,9 @@ func (s *backing[K, A]) find(t *table[K, A], k K, start int64) (*entry[K, A], er
 
 // cut hands over the changed entries of a table. It returns about how many bytes an entry takes.
 func (s *backing[K, A]) cut(t *table[K, A], d *task.Delta, start int64) error {
+	if len(t.changed) > 0 {
+		s.note(d)
+	}
 	for _, i := range t.changed {
 		e := t.slot(i)
 		if !e.changed {
@@ -350,8 +375,11 @@ func (s *backing[K, A]) load(t *table[K, A], start *int64) error {
 	return nil
 }
 
-// holds says whether the store has any entry of the key groups.
+// holds opens the store, and says whether it has any entry.
 func (s *backing[K, A]) holds() (bool, error) {
+	if err := s.open(); err != nil {
+		return false, err
+	}
 	lo, _ := s.bounds(0, nil)
 	_, hi := s.bounds(uint16(s.groups-1), nil)
 	err := s.task.View.Scan(lo, hi, func(_, _ []byte) error { return errStop })

@@ -325,6 +325,9 @@ func (o *Windowed[K, A]) commit(c *task.Ctx, p *pane[K, A]) {
 
 // Restore implements task.Stateful: it finds the windows that the store holds, and drops those that have closed.
 func (o *Windowed[K, A]) Restore(m *task.Marker) error {
+	if err := o.open(); err != nil {
+		return err
+	}
 	if m != nil {
 		for _, c := range m.Closed {
 			if c.Store == o.id {

@@ -70,6 +70,8 @@ type Store struct {
 	Key    string // names of codecs
 	Value  string
 	Window string // kind and parameters
+	// Evolves: it knows with which codecs its values were written.
+	Evolves bool
 }
 
 // Graph is a topology.

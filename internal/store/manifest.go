@@ -182,6 +182,9 @@ func (s *Store) checkStores(m *manifest) error {
 			gone = append(gone, was.Name)
 			continue
 		}
+		if is.Evolves {
+			was.Value = is.Value
+		}
 		if d := differences(was, is); d != "" {
 			return fmt.Errorf("%w: %s: store %q has changed: %s: rename the store, so that it starts empty, or reset the directory",
 				ErrOtherTopology, s.opts.Dir, was.Name, d)
@@ -226,6 +229,9 @@ func (s *Store) nextManifest(old *manifest, database string) *manifest {
 				m.Stores = append(m.Stores, was)
 			}
 		}
+	}
+	for i := range m.Stores {
+		m.Stores[i].Evolves = false // as it is when it is read
 	}
 	slices.SortFunc(m.Stores, func(a, b StoreInfo) int { return strings.Compare(a.Name, b.Name) })
 	return m

@@ -38,7 +38,7 @@ type Options struct {
 }
 
 // StoreInfo describes one store of the topology. A directory whose recorded description differs is refused, because its
-// bytes would be misread; only Subtopology may change.
+// bytes would be misread; only Subtopology may change, and what Evolves.
 type StoreInfo struct {
 	Name        string `json:"name"`
 	Kind        string `json:"kind"`        // how its keys and values are laid out: "table", "window" …
@@ -46,6 +46,9 @@ type StoreInfo struct {
 	Value       string `json:"value"`       // name of the value codec
 	Subtopology string `json:"subtopology"` // which part of the topology it belongs to
 	Window      string `json:"window"`      // kind and parameters of its windows, such as "hopping 1h0m0s/1m0s", or ""
+	// Evolves: among its entries is which codecs have written the values, and who reads them sees to it that they can be
+	// read. So Value may change.
+	Evolves bool `json:"-"`
 }
 
 // Store is an open state directory. Its methods, and those of its views and of different batches, may be called from
