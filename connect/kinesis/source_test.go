@@ -4,17 +4,25 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/stretchr/testify/require"
 
+	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/connect/kinesis"
 	"github.com/millstream-go/millstream/connect/kinesis/kinesistest"
+	"github.com/millstream-go/millstream/connect/kinesis/lease"
 	"github.com/millstream-go/millstream/sink"
 	"github.com/millstream-go/millstream/source"
 	"github.com/millstream-go/millstream/stream"
@@ -239,4 +247,68 @@ func TestWatermarksAcrossReshards(t *testing.T) {
 		return true
 	}, patience, 20*time.Millisecond, "%v", in.log)
 	require.Empty(t, f.read("late"))
+}
+
+// Two instances share a stream by leases in a table: each reads some shards, hands them over in good order when the other comes or
+// it stops itself, and those that follow a split or merge begin when all before them are checkpointed, by whichever
+// instance.
+func TestSharedLeases(t *testing.T) {
+	f := start(t, kinesistest.Options{})
+	f.CreateStream("in", 4)
+	f.CreateStream("out", 2)
+	c := f.streams()
+	c.Leases = lease.Table{Failover: time.Second, Client: dynamodb.New(dynamodb.Options{Region: "local", HTTPClient: f.HTTPClient(), BaseEndpoint: aws.String(f.URL()),
+		Credentials: credentials.NewStaticCredentialsProvider("any", "any", "")})}
+	through := func(c *stream.Config) { c.Exchange = stream.ThroughTopic }
+	keys := names(30)
+	f.put("in", 5, keys...)
+	first := f.run(copies(), t.TempDir(), c, through)
+	require.Zero(t, f.arrived(first))
+	second := f.run(copies(), t.TempDir(), c, through)
+	reads := func(in *instance) int {
+		n := 0
+		s, err := in.Status(t.Context())
+		require.NoError(t, err)
+		for _, k := range s.Tasks {
+			if k.State == "running" {
+				n++
+			}
+		}
+		return n
+	}
+	require.Eventually(t, func() bool { return reads(first) > 0 && reads(second) > 0 }, patience, 10*time.Millisecond)
+	f.put("in", 5, keys...)
+	open := f.Shards("in")
+	require.NoError(t, f.Split("in", open[0]))
+	require.NoError(t, f.Merge("in", open[2], open[3]))
+	f.put("in", 5, keys...)
+	f.arrived(first)
+	first.stop(t)
+	f.put("in", 5, keys...)
+	f.arrived(second)
+	second.stop(t)
+
+	// State would stay behind when a shard goes.
+	err := f.run(tallies(), t.TempDir(), c).wait(t)
+	require.ErrorIs(t, err, connect.ErrStop)
+	require.ErrorContains(t, err, "the leases are shared among instances")
+}
+
+// The calls that are made are those that the documentation lists rights for.
+func TestRights(t *testing.T) {
+	f := start(t, kinesistest.Options{})
+	f.CreateStream("in", 1)
+	f.CreateStream("out", 1)
+	in := f.run(copies(), t.TempDir(), f.streams())
+	require.Eventually(t, func() bool { return f.Calls()["GetRecords"] > 0 }, patience, time.Millisecond)
+	f.put("in", 5, "a")
+	f.arrived(in)
+	calls := slices.Sorted(maps.Keys(f.Calls()))
+	require.Equal(t, []string{"DescribeStreamSummary", "GetRecords", "GetShardIterator", "ListShards", "PutRecords"}, calls)
+	doc, err := os.ReadFile("../../docs/guarantees.md")
+	require.NoError(t, err)
+	_, rights, _ := strings.Cut(string(doc), "- **Rights**: `DescribeStreamSummary`")
+	for _, call := range calls[1:] {
+		require.Contains(t, rights, "`"+call+"`")
+	}
 }
