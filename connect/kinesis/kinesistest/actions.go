@@ -9,19 +9,23 @@ import (
 
 // actions are those of the API that the service for tests has.
 var actions = map[string]action{
-	"CreateStream":          do(createStream),
-	"DeleteStream":          do(deleteStream),
-	"DescribeStreamSummary": do(describeStreamSummary),
-	"GetRecords":            do(getRecords),
-	"GetShardIterator":      do(getShardIterator),
-	"ListShards":            do(listShards),
-	"ListStreams":           do(listStreams),
-	"MergeShards":           do(mergeShards),
-	"PutRecord":             do(putRecord),
-	"PutRecords":            do(putRecords),
-	"SplitShard":            do(splitShard),
-	"UpdateMaxRecordSize":   do(updateMaxRecordSize),
-	"UpdateShardCount":      do(updateShardCount),
+	"CreateStream":             do(createStream),
+	"DeleteStream":             do(deleteStream),
+	"DeregisterStreamConsumer": do(deregisterStreamConsumer),
+	"DescribeStreamConsumer":   do(describeStreamConsumer),
+	"DescribeStreamSummary":    do(describeStreamSummary),
+	"GetRecords":               do(getRecords),
+	"GetShardIterator":         do(getShardIterator),
+	"ListShards":               do(listShards),
+	"ListStreamConsumers":      do(listStreamConsumers),
+	"ListStreams":              do(listStreams),
+	"MergeShards":              do(mergeShards),
+	"PutRecord":                do(putRecord),
+	"PutRecords":               do(putRecords),
+	"RegisterStreamConsumer":   do(registerStreamConsumer),
+	"SplitShard":               do(splitShard),
+	"UpdateMaxRecordSize":      do(updateMaxRecordSize),
+	"UpdateShardCount":         do(updateShardCount),
 }
 
 type nothing struct{}

@@ -21,6 +21,10 @@ type Fault struct {
 	Refuse     func(i int) bool
 	RefuseCode string
 
+	// Events, of a SubscribeToShard, is how many events come before the fault happens to the stream of them: after the Delay
+	// an error is an event, and a lost answer a connection that ends. 0: it happens to the call.
+	Events int
+
 	// LoseAnswer does what was asked and closes the connection instead of an answer.
 	LoseAnswer bool
 

@@ -33,7 +33,7 @@ type Options struct {
 	// 2 MiB a second read.
 	Limits bool
 
-	// Creating is how long a DynamoDB table is being made.
+	// Creating is how long a DynamoDB table or a consumer of a stream is being made.
 	Creating time.Duration
 
 	// Lag is for how long a DynamoDB read that is not consistent, as one of an index never is, finds an item as it was before
@@ -54,12 +54,13 @@ type Server struct {
 	url      string
 	done     chan struct{}
 
-	mu      sync.Mutex
-	streams map[string]*stream
-	tables  map[string]*table
-	next    uint64 // sequence number
-	faults  []*Fault
-	calls   map[string]int
+	mu        sync.Mutex
+	streams   map[string]*stream
+	tables    map[string]*table
+	consumers []*consumer
+	next      uint64 // sequence number
+	faults    []*Fault
+	calls     map[string]int
 }
 
 // Start starts a service without streams.
@@ -148,18 +149,18 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	f := s.take(action, subject)
 	s.mu.Unlock()
-	if f != nil {
-		if f.Delay > 0 {
-			select {
-			case <-time.After(f.Delay):
-			case <-r.Context().Done():
-				return
-			}
+	if f != nil && f.Events == 0 {
+		if wait(r, f.Delay) != nil {
+			return
 		}
 		if f.Error != "" {
 			answer(w, nil, refuse(f.Error, "as the test wants it"))
 			return
 		}
+	}
+	if action == "SubscribeToShard" {
+		s.subscribeToShard(w, r, body, f)
+		return
 	}
 	run := actions[action]
 	if run == nil {

@@ -111,5 +111,6 @@ func (s *Server) put(st *stream, r putEntry) (putAnswer, error) {
 	}
 	seq := s.sequence()
 	sh.records = append(sh.records, record{Data: r.Data, PartitionKey: r.PartitionKey, SequenceNumber: seq, ApproximateArrivalTimestamp: seconds(now), at: now})
+	s.push(sh)
 	return putAnswer{SequenceNumber: seq, ShardId: sh.id}, nil
 }

@@ -154,7 +154,10 @@ func (st *stream) owner(key, explicit string) (*shard, error) {
 	return nil, refuse("InternalFailure", "no shard owns %v", h)
 }
 
-func (s *Server) close(sh *shard) { sh.last = s.sequence() }
+func (s *Server) close(sh *shard) {
+	sh.last = s.sequence()
+	s.push(sh)
+}
 
 // Split splits a shard in the middle.
 func (s *Server) Split(stream, shard string) error {

@@ -2,6 +2,7 @@ package kinesistest
 
 import (
 	"cmp"
+	"context"
 	"io"
 	"net/http"
 	"sync"
@@ -19,6 +20,8 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := r.Context().Err(); err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithCancel(r.Context()) // of the service's work, which ends when nobody reads
+	r = r.WithContext(ctx)
 	body, w := io.Pipe()
 	a := &inProcess{header: http.Header{}, body: w, begun: make(chan struct{})}
 	go func() {
@@ -32,14 +35,28 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}()
 	select {
 	case <-a.begun:
-	case <-r.Context().Done():
-		_ = body.CloseWithError(r.Context().Err()) // ends a write that nobody waits for
-		return nil, r.Context().Err()
+	case <-ctx.Done():
+		_ = body.CloseWithError(ctx.Err()) // ends a write that nobody waits for
+		cancel()
+		return nil, context.Cause(ctx)
 	}
 	if a.status == 0 { // nothing was answered
-		return nil, cmp.Or(r.Context().Err(), io.ErrUnexpectedEOF)
+		defer cancel()
+		return nil, cmp.Or(ctx.Err(), io.ErrUnexpectedEOF)
 	}
-	return &http.Response{StatusCode: a.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: a.header, Body: body, ContentLength: -1, Request: r}, nil
+	return &http.Response{StatusCode: a.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Header: a.header, Body: reading{body, cancel}, ContentLength: -1, Request: r}, nil
+}
+
+// reading is the body of an answer.
+type reading struct {
+	*io.PipeReader
+	cancel context.CancelFunc
+}
+
+// Close ends the service's work, too.
+func (b reading) Close() error {
+	b.cancel()
+	return b.PipeReader.Close()
 }
 
 // inProcess is an answer on its way.
