@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
+	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +42,7 @@ type fake struct {
 	*testing.T
 	*kinesistest.Server
 	client  *api.Client
+	served  atomic.Int64 // bytes of answers
 	events  counter
 	numbers map[string]int // the last number of each key
 }
@@ -47,8 +52,35 @@ func start(t *testing.T, o kinesistest.Options) *fake {
 	s, err := kinesistest.Start(o)
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
-	return &fake{T: t, Server: s, numbers: map[string]int{}, client: api.New(api.Options{Region: "local", HTTPClient: s.HTTPClient(), BaseEndpoint: aws.String(s.URL()),
-		Credentials: credentials.NewStaticCredentialsProvider("any", "any", "")})}
+	f := &fake{T: t, Server: s, numbers: map[string]int{}}
+	f.client = api.New(api.Options{Region: "local", HTTPClient: counting{s.HTTPClient(), &f.served}, BaseEndpoint: aws.String(s.URL()),
+		Credentials: credentials.NewStaticCredentialsProvider("any", "any", "")})
+	return f
+}
+
+// counting counts the bytes of answers.
+type counting struct {
+	*http.Client
+	n *atomic.Int64
+}
+
+func (c counting) Do(r *http.Request) (*http.Response, error) {
+	res, err := c.Client.Do(r)
+	if err == nil {
+		res.Body = countingBody{res.Body, c.n}
+	}
+	return res, err
+}
+
+type countingBody struct {
+	io.ReadCloser
+	n *atomic.Int64
+}
+
+func (b countingBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.n.Add(int64(n))
+	return n, err
 }
 
 // counter counts what the connector tells.
@@ -139,7 +171,11 @@ func (f *fake) read(name string) (recs []kpl.Record) {
 		it, err := f.client.GetShardIterator(f.Context(), &api.GetShardIteratorInput{StreamName: aws.String(name), ShardId: sh.ShardId, ShardIteratorType: types.ShardIteratorTypeTrimHorizon})
 		require.NoError(f, err)
 		for next := it.ShardIterator; next != nil; {
-			out, err := f.client.GetRecords(f.Context(), &api.GetRecordsInput{ShardIterator: next})
+			out, err := f.client.GetRecords(f.Context(), &api.GetRecordsInput{ShardIterator: next}, func(o *api.Options) { o.Retryer = aws.NopRetryer{} })
+			if slow := (*types.ProvisionedThroughputExceededException)(nil); errors.As(err, &slow) {
+				<-time.After(200 * time.Millisecond) // what the service allows
+				continue
+			}
 			require.NoError(f, err)
 			for _, r := range out.Records {
 				parts, packed, err := kpl.Decode(r.Data)

@@ -32,7 +32,7 @@ type reader struct {
 	latest   bool            // begin at the end
 	whole    bool            // next is what was read in this session, not found from before it
 	iterator string
-	guess    int64 // bytes of the next answer
+	average  int64 // bytes of a record, lately; at first they may be large
 	caughtUp bool
 	told     bool // the engine knows where the reader is
 
@@ -50,13 +50,14 @@ type poll struct {
 
 const (
 	shardBytesPerSecond = 2 << 20
-	leastGuess          = 64 << 10
-	mostGuess           = 10 << 20
+	maxAnswer           = 10 << 20 // bytes
+	maxAnswerRecords    = 10_000
+	recordOverhead      = 96 // bytes that a record takes in memory, beside its own
 )
 
 // newReader is called with the session locked.
 func newReader(s *session, o *owned, next source.Position, latest bool) *reader {
-	r := &reader{s: s, o: o, hashes: s.shards[o.id].Hashes, next: next, latest: latest, guess: leastGuess, news: make(chan struct{})}
+	r := &reader{s: s, o: o, hashes: s.shards[o.id].Hashes, next: next, latest: latest, average: 32 << 10, news: make(chan struct{})}
 	r.ctx, r.cancel = context.WithCancel(s.ctx)
 	return r
 }
@@ -72,14 +73,14 @@ func (r *reader) run() {
 func (r *reader) read() error {
 	every := time.Duration(float64(time.Second) / r.s.c.CallsPerSecond)
 	for r.ctx.Err() == nil {
-		guess := r.guess
-		if !r.s.reserve(r.ctx, r.o, guess) {
+		reserved := r.s.reserve(r.ctx, r.o, maxAnswer)
+		if reserved == 0 {
 			return nil
 		}
 		begun := time.Now()
-		out, err := r.poll()
+		out, err := r.poll(min(max(reserved/(r.average+recordOverhead), 1), maxAnswerRecords))
 		if err != nil {
-			r.s.unreserve(guess)
+			r.s.unreserve(reserved)
 			if code(err) == "ExpiredIteratorException" {
 				r.iterator = ""
 				r.s.c.Observe(Event{What: Expired, Stream: r.o.id.Stream, Shard: r.o.id.Shard, N: 1, Err: err})
@@ -91,11 +92,13 @@ func (r *reader) read() error {
 		r.iterator = aws.ToString(out.NextShardIterator)
 		behind := time.Duration(aws.ToInt64(out.MillisBehindLatest)) * time.Millisecond
 		bytes, err := r.deliver(out.Records, begun, behind, over)
-		r.s.unreserve(guess)
+		r.s.unreserve(reserved)
 		if err != nil {
 			return err
 		}
-		r.guess = min(max(int64(bytes), r.guess/2, leastGuess), mostGuess)
+		if n := int64(len(out.Records)); n > 0 {
+			r.average = (r.average + int64(bytes)/n) / 2
+		}
 		r.note(poll{asked: begun, end: behind == 0 && !over, next: r.next})
 		if over {
 			return r.finish()
@@ -120,8 +123,8 @@ func (r *reader) finish() error {
 	return nil
 }
 
-// poll calls GetRecords, with a new iterator if there is none.
-func (r *reader) poll() (*api.GetRecordsOutput, error) {
+// poll calls GetRecords for some records, with a new iterator if there is none.
+func (r *reader) poll(records int64) (*api.GetRecordsOutput, error) {
 	c := &r.s.c
 	name, arn := address(r.o.id.Stream)
 	if r.iterator == "" {
@@ -144,7 +147,7 @@ func (r *reader) poll() (*api.GetRecordsOutput, error) {
 		}
 		r.iterator, r.latest = aws.ToString(out.ShardIterator), false
 	}
-	in := &api.GetRecordsInput{ShardIterator: aws.String(r.iterator), StreamARN: arn, Limit: aws.Int32(10_000)}
+	in := &api.GetRecordsInput{ShardIterator: aws.String(r.iterator), StreamARN: arn, Limit: aws.Int32(int32(records))}
 	return call(r.ctx, c, "get records", r.o.id.Stream, r.o.id.Shard, func(ctx context.Context) (*api.GetRecordsOutput, error) {
 		return c.Client.GetRecords(ctx, in, once)
 	})
@@ -170,10 +173,7 @@ func (r *reader) deliver(recs []types.Record, at time.Time, behind time.Duration
 		return bytes, nil // nothing new
 	}
 	r.caughtUp, r.told = b.CaughtUp, true
-	b.Next, b.Bytes = r.next, bytes
-	if len(b.Records) > 0 {
-		b.Bytes += 96 * len(b.Records)
-	}
+	b.Next, b.Bytes = r.next, bytes+recordOverhead*len(b.Records)
 	r.send(b)
 	return bytes, nil
 }
@@ -181,38 +181,47 @@ func (r *reader) deliver(recs []types.Record, at time.Time, behind time.Duration
 // unpack appends a record's parts to a batch, from next on.
 func (r *reader) unpack(b *source.Batch, rec *types.Record, pos source.Position) {
 	arrival := aws.ToTime(rec.ApproximateArrivalTimestamp).UnixMilli()
-	parts, aggregate, err := kpl.Decode(rec.Data)
-	what := Event{Stream: r.o.id.Stream, Shard: r.o.id.Shard, N: len(parts)}
-	switch {
-	case err != nil:
-		what.What, what.N, what.Err = BadAggregate, 1, err
-		r.s.c.Observe(what)
-		r.s.log.Warn("a damaged aggregate is handed on as it is", "stream", r.o.id.Stream, "shard", r.o.id.Shard, "sequence number", aws.ToString(rec.SequenceNumber), "err", err)
-		aggregate = false
-	case aggregate && !r.hashes.Owns(parts):
-		what.What = Foreign
-		r.s.c.Observe(what)
-		if r.s.c.DropForeign {
-			parts = nil
+	add := func(key string, data []byte) {
+		if pos.Compare(r.next) >= 0 {
+			b.Records = append(b.Records, source.Record{Key: []byte(key), Value: value(data), Time: arrival, Position: pos})
 		}
-	}
-	if !aggregate {
-		parts = []kpl.Record{{Key: aws.ToString(rec.PartitionKey), Data: rec.Data}}
-	}
-	for i, p := range parts {
-		if pos.Sub = int64(i); pos.Compare(r.next) < 0 {
-			continue
-		}
-		value := p.Data
-		if value == nil {
-			value = []byte{}
-		}
-		b.Records = append(b.Records, source.Record{Key: []byte(p.Key), Value: value, Time: arrival, Position: pos})
-	}
-	if pos.Sub = int64(len(parts)); pos.Compare(r.next) > 0 {
-		r.next = pos
+		pos.Sub++
 	}
 	r.whole = true
+	parts, aggregate, err := kpl.Decode(rec.Data)
+	what := Event{Stream: r.o.id.Stream, Shard: r.o.id.Shard, N: max(len(parts), 1), Err: err}
+	switch {
+	case err != nil:
+		what.What = BadAggregate
+		r.s.c.Observe(what)
+		r.s.log.Warn("a damaged aggregate is handed on as it is", "stream", r.o.id.Stream, "shard", r.o.id.Shard, "sequence number", aws.ToString(rec.SequenceNumber), "err", err)
+		add(aws.ToString(rec.PartitionKey), rec.Data)
+	case !aggregate:
+		add(aws.ToString(rec.PartitionKey), rec.Data)
+	default:
+		if !r.hashes.Owns(parts) {
+			what.What = Foreign
+			r.s.c.Observe(what)
+			if r.s.c.DropForeign {
+				parts = nil
+			}
+		}
+		for _, p := range parts {
+			add(p.Key, p.Data)
+		}
+		pos.Sub = max(pos.Sub, 1) // of one without parts: behind it
+	}
+	if pos.Compare(r.next) > 0 {
+		r.next = pos
+	}
+}
+
+// value is a record's data: none is no tombstone.
+func value(data []byte) []byte {
+	if data == nil {
+		return []byte{}
+	}
+	return data
 }
 
 // gap finds out whether records were deleted (retention) before they were read: a position that was found from before names a

@@ -290,23 +290,24 @@ func (s *session) signal() {
 	s.changed = make(chan struct{})
 }
 
-// reserve waits until the engine has room for what a reader is about to fetch, beside what others are fetching. One
-// reader may always fetch when there is any room at all, however much it asks for.
-func (s *session) reserve(ctx context.Context, o *owned, bytes int64) bool {
+// reserve waits until the engine has room for what a reader is about to fetch, beside what others are fetching, and takes some
+// of it: an even share at most, since all readers want some. It returns 0 when ctx has ended.
+func (s *session) reserve(ctx context.Context, o *owned, most int64) int64 {
 	for {
 		s.mu.Lock()
-		room := s.h.Room()
-		if !o.paused && room > 0 && (s.reserved == 0 || s.reserved+bytes <= room) {
-			s.reserved += bytes
+		room := s.h.Room() - s.reserved
+		if share := max(s.app.FetchBytes/int64(max(len(s.owned), 1)), 64<<10); !o.paused && room > 0 {
+			n := min(room, share, most)
+			s.reserved += n
 			s.mu.Unlock()
-			return true
+			return n
 		}
 		changed := s.changed
 		s.mu.Unlock()
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return false
+			return 0
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package kinesis_test
 
 import (
+	"crypto/md5"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 	"github.com/millstream-go/millstream/connect/kinesis"
 	"github.com/millstream-go/millstream/connect/kinesis/kinesistest"
 	"github.com/millstream-go/millstream/connect/kinesis/lease"
+	"github.com/millstream-go/millstream/onerror"
 	"github.com/millstream-go/millstream/sink"
 	"github.com/millstream-go/millstream/source"
 	"github.com/millstream-go/millstream/stream"
@@ -311,4 +313,80 @@ func TestRights(t *testing.T) {
 	for _, call := range calls[1:] {
 		require.Contains(t, rights, "`"+call+"`")
 	}
+}
+
+// However much there is to read, no more is fetched than the engine has room for, and a small part of an answer for each
+// reader: a task that stands still holds its readers back.
+func TestBackpressure(t *testing.T) {
+	f := start(t, kinesistest.Options{})
+	f.CreateStream("in", 2)
+	f.CreateStream("out", 1)
+	var in []types.PutRecordsRequestEntry
+	for i := range 800 {
+		in = append(in, types.PutRecordsRequestEntry{PartitionKey: aws.String(fmt.Sprint(i)), Data: make([]byte, 20_000)})
+	}
+	f.putAll("in", in)
+	gate := make(chan struct{})
+	open := sync.OnceFunc(func() { close(gate) })
+	defer open()
+	var read atomic.Int64
+	topo := stream.New("slow")
+	topo.From(source.Kinesis("in", codec.Bytes)).Filter(func([]byte) bool { <-gate; read.Add(1); return false }).To(sink.Kinesis("out", codec.Bytes))
+	app := f.run(topo, t.TempDir(), f.streams(), func(c *stream.Config) { c.MemoryBudget = 32 << 20 })
+	polled := func() int { return f.Calls()["GetRecords"] }
+	last := -1
+	require.Eventually(t, func() bool { now := polled(); still := now == last && now > 0; last = now; return still }, patience, 500*time.Millisecond)
+	require.Less(t, f.served.Load(), int64(8<<20), "of 21 MB; the room is 2 MiB")
+	open()
+	require.Eventually(t, func() bool { return read.Load() == 800 }, patience, time.Millisecond)
+	app.stop(t)
+}
+
+// Time goes on in a stream that is silent, where it is proven that there was nothing more to read.
+func TestProvenTime(t *testing.T) {
+	f := start(t, kinesistest.Options{})
+	f.CreateStream("in", 2)
+	f.CreateStream("out", 1)
+	topo := stream.New("windows")
+	topo.From(source.Kinesis("in", codec.JSON[reading]())).EventTime(func(r reading) time.Time { return time.UnixMilli(r.At) }, stream.Watermark{Proven: 100 * time.Millisecond}).
+		KeyBy(func(r reading) string { return r.Key }).Window(window.Tumbling{Size: 100 * time.Millisecond}).Count("counts").
+		OnClose(func(k string, _ window.Span, n int64) tally { return tally{Key: k, Count: int(n)} }).To(sink.Kinesis("out", codec.JSON[tally]()))
+	b, err := json.Marshal(reading{"a", 1, time.Now().UnixMilli()})
+	require.NoError(t, err)
+	f.putAll("in", []types.PutRecordsRequestEntry{{PartitionKey: aws.String("a"), Data: b}})
+	f.run(topo, t.TempDir(), f.streams())
+	require.Eventually(t, func() bool { return len(f.read("out")) == 1 }, patience, 5*time.Millisecond)
+}
+
+// The two guarantees are the same here.
+func TestAtLeastOnce(t *testing.T) {
+	f := start(t, kinesistest.Options{})
+	f.CreateStream("in", 2)
+	f.CreateStream("out", 1)
+	dir := t.TempDir()
+	atLeast := func(c *stream.Config) { c.Guarantee = connect.AtLeastOnce }
+	for range 2 {
+		f.put("in", 5, names(9)...)
+		in := f.run(tallies(), dir, f.streams(), atLeast)
+		f.expect(in)
+		in.stop(t)
+	}
+}
+
+// A damaged aggregate goes the way of a record that does not decode; what it held is not lost without a word.
+func TestDamagedAggregate(t *testing.T) {
+	f := start(t, kinesistest.Options{})
+	for _, name := range []string{"in", "out", "dead"} {
+		f.CreateStream(name, 1)
+	}
+	// Valid in its checksum; its record names a key that is not in the table.
+	body := []byte{0x0a, 1, 'k', 0x1a, 5, 0x08, 7, 0x1a, 1, 'x'}
+	sum := md5.Sum(body)
+	blob := append(append([]byte{0xF3, 0x89, 0x9A, 0xC2}, body...), sum[:]...)
+	f.putAll("in", []types.PutRecordsRequestEntry{{PartitionKey: aws.String("a"), Data: blob}})
+	f.put("in", 1, "a")
+	in := f.run(tallies(source.OnError(onerror.DeadLetter("dead"))), t.TempDir(), f.streams())
+	f.expect(in)
+	require.Len(t, f.read("dead"), 1)
+	require.Equal(t, 1, f.events.of(kinesis.BadAggregate))
 }
