@@ -18,7 +18,8 @@ import (
 //
 // A point look-up goes through the cache as that of any store. A scan of a key's cells merges two sorted lists: the cells
 // that the store has, and those of the cache that the store may not have as they are, because they were changed and that
-// is not applied yet. The latter are listed by key, from the change until it is applied.
+// is not applied yet. The latter are listed by key, from the change until it is applied. A key that was scanned to the end
+// has its order remembered (see orders), so that the next scan needs the cache alone.
 //
 // A cell has expired when the watermark is more than the TTL past its time (see lapsed). Readers pass over it; the sweep
 // removes it. A sweep goes through the store in steps, each with a move of the watermark, and begins anew after half of
@@ -29,8 +30,9 @@ type Cells[K, S comparable, V any] struct {
 	CellsSpec[K, S, V]
 	clock *task.Clock
 	// fresh are the cells, by key, that the store may not have as they are.
-	fresh map[K][]S
-	sweep sweep
+	fresh  map[K][]S
+	orders orders[K, S]
+	sweep  sweep
 }
 
 // CellsSpec is what the topology says about a state handle.
@@ -135,6 +137,12 @@ func (o *Cells[K, S, V]) Put(s S, v V) {
 		o.task.Operators[o.Op].Expired++
 		return
 	}
+	if !e.live {
+		if err := o.orders.add(k, s, o.Subs); err != nil {
+			c.Task.Fail(&task.StateError{Store: o.name, Doing: "encode sub-key", Err: err})
+			return
+		}
+	}
 	o.save(o, e)
 	o.touch(e)
 	e.live, e.val, e.time = true, v, time
@@ -161,8 +169,15 @@ func (o *Cells[K, S, V]) Delete(s S) {
 func (o *Cells[K, S, V]) Undo() {
 	x := o.pop()
 	o.undo(x)
-	if e := o.table.lookup(x.key); e != nil {
-		o.touch(e)
+	e := o.table.lookup(x.key)
+	if e == nil {
+		return
+	}
+	o.touch(e)
+	if e.live { // its order may have been found while it was not
+		if err := o.orders.add(e.key.key, e.key.sub, o.Subs); err != nil {
+			o.task.Fail(&task.StateError{Store: o.name, Doing: "encode sub-key", Err: err})
+		}
 	}
 }
 
@@ -181,7 +196,11 @@ type listed[S comparable] struct {
 // false. A nil hi means to the end. f may change the cells.
 func (o *Cells[K, S, V]) Scan(lo, hi []byte, f func(s S, v V) bool) {
 	k, c := o.At()
-	if err := o.scan(k, lo, hi, f); err != nil && !errors.Is(err, errStop) {
+	scan := o.scan
+	if x := o.orders.of[k]; x != nil {
+		scan = func(k K, lo, hi []byte, f func(s S, v V) bool) error { return o.follow(x, k, lo, hi, f) }
+	}
+	if err := scan(k, lo, hi, f); err != nil && !errors.Is(err, errStop) {
 		c.Task.Fail(err)
 	}
 }
@@ -195,8 +214,16 @@ func (o *Cells[K, S, V]) scan(k K, lo, hi []byte, f func(s S, v V) bool) error {
 	if err != nil {
 		return err
 	}
-	cached := func(e *entry[cell[K, S], V]) error {
-		if e != nil && e.live && !o.lapsed(e.key.sub, e.time) && !f(e.key.sub, e.val) {
+	var found []listed[S]
+	added := o.orders.added
+	cached := func(e *entry[cell[K, S], V], sub []byte) error {
+		if e == nil || !e.live || o.lapsed(e.key.sub, e.time) {
+			return nil
+		}
+		if hi == nil {
+			found = append(found, listed[S]{slices.Clone(sub), e.key.sub})
+		}
+		if !f(e.key.sub, e.val) {
 			return errStop
 		}
 		return nil
@@ -210,7 +237,7 @@ func (o *Cells[K, S, V]) scan(k K, lo, hi []byte, f func(s S, v V) bool) error {
 		for len(fresh) > 0 && bytes.Compare(fresh[0].bytes, sub) <= 0 {
 			x := fresh[0]
 			fresh = fresh[1:]
-			if err := cached(o.table.lookup(cell[K, S]{k, x.sub})); err != nil || bytes.Equal(x.bytes, sub) {
+			if err := cached(o.table.lookup(cell[K, S]{k, x.sub}), x.bytes); err != nil || bytes.Equal(x.bytes, sub) {
 				return err
 			}
 		}
@@ -225,7 +252,7 @@ func (o *Cells[K, S, V]) scan(k K, lo, hi []byte, f func(s S, v V) bool) error {
 				return err
 			}
 		}
-		return cached(e)
+		return cached(e, sub)
 	})
 	if err != nil {
 		if errors.Is(err, errStop) {
@@ -234,9 +261,12 @@ func (o *Cells[K, S, V]) scan(k K, lo, hi []byte, f func(s S, v V) bool) error {
 		return fmt.Errorf("store %s: %w", o.name, err)
 	}
 	for _, x := range fresh {
-		if err := cached(o.table.lookup(cell[K, S]{k, x.sub})); err != nil {
+		if err := cached(o.table.lookup(cell[K, S]{k, x.sub}), x.bytes); err != nil {
 			return err
 		}
+	}
+	if len(lo) == 0 && hi == nil && o.orders.added == added {
+		o.orders.set(k, found)
 	}
 	return nil
 }
@@ -317,10 +347,16 @@ func (o *Cells[K, S, V]) Applied(epoch uint64) {
 			o.fresh[k] = subs
 		}
 	}
-	if over := o.size(o.table) - int(o.task.Spec.MaxHeld.Load()); over > 0 {
-		o.evict(o.table, over/o.entrySize()+1, epoch)
+	if over := o.Held() - int(o.task.Spec.MaxHeld.Load()); over > 0 {
+		o.orders.clear()
+		if over = o.size(o.table) - int(o.task.Spec.MaxHeld.Load()); over > 0 {
+			o.evict(o.table, over/o.entrySize()+1, epoch)
+		}
 	}
 }
+
+// Held implements task.Stateful.
+func (o *Cells[K, S, V]) Held() int { return o.size(o.table) + o.orders.held() }
 
 // appendLengthed appends a key with its length in front.
 func appendLengthed[K any](b []byte, k K, keys codec.Codec[K]) ([]byte, error) {
