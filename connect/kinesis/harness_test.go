@@ -20,7 +20,6 @@ import (
 	api "github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/connect/kinesis"
@@ -31,8 +30,6 @@ import (
 	"github.com/millstream-go/millstream/stream"
 	"github.com/millstream-go/millstream/stream/codec"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience is how long a test waits for what must happen. It bounds hangs; no test measures by it.
 const patience = 60 * time.Second
