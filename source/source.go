@@ -40,6 +40,7 @@ type Spec struct {
 	OnTombstone onerror.Policy
 	MaxAhead    time.Duration
 	MaxBytes    int
+	Growth      Growth
 }
 
 // Range is the part of a source that is read.
@@ -82,6 +83,16 @@ const (
 	DeletedLatest                // go on at the end
 )
 
+// Growth is what a source that is read by its own keys does when partitions are added to it, so that its producers put keys
+// into other partitions than before.
+type Growth uint8
+
+// The ways. Behind a KeyBy every source may grow.
+const (
+	GrowthStops  Growth = iota // Run returns an error
+	GrowthRekeys               // records are brought to the tasks of their keys by a repartition, from the beginning
+)
+
 // Option sets a rarer property of a source.
 type Option func(*Spec)
 
@@ -117,6 +128,12 @@ func EndAtTime(t time.Time) Option {
 // OnDeleted says what to do when the broker deleted records (retention) before they were read. The default is
 // DeletedFails.
 func OnDeleted(what Deleted) Option { return func(d *Spec) { d.Range.Deleted = what } }
+
+// OnGrowth says what happens when a topic that is read with FromKeyed gets more partitions. The default is GrowthStops.
+// GrowthRekeys costs the repartition that FromKeyed saves otherwise. It must be set before the application runs for the
+// first time: set later, it begins with new state. Records of one key that are in one partition of the topic keep their
+// order; between those in its partition before the topic grew and those in the one after, Kafka knows none.
+func OnGrowth(what Growth) Option { return func(d *Spec) { d.Growth = what } }
 
 // OnError says what becomes of records that do not decode, or whose processing fails. The default is onerror.Skip.
 func OnError(p onerror.Policy) Option { return func(d *Spec) { d.OnError = p } }

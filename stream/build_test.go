@@ -58,6 +58,11 @@ var badTopologies = map[string]struct {
 	"keyed source without a key codec": {func(topo *stream.Topology) {
 		topo.FromKeyed(source.KafkaKeyed[string]("txns", nil, codec.JSON[txn]())).Count("counts")
 	}, []string{`source "txns": it has no codec: name one`}},
+	"two stores behind a source that may grow": {func(topo *stream.Topology) {
+		in := topo.FromKeyed(source.KafkaKeyed("txns", codec.String, codec.JSON[txn](), source.OnGrowth(source.GrowthRekeys)))
+		in.Count("a")
+		in.Count("b")
+	}, []string{`source "txns": it feeds the stores "a" and "b": name the repartition that they share, with Repartition`}},
 	"topic read twice": {func(topo *stream.Topology) {
 		topo.From(txns()).To(out[txn]())
 		topo.From(txns()).To(out[txn]())

@@ -66,6 +66,9 @@ func (t *Topology) tableSource(spec source.Spec, typ string, noCodec bool) *plan
 	if spec.OnTombstone.Action != onerror.ActionSkip {
 		t.graph.Errorf(n, "it is read as a table, in which a null value deletes a row: leave out OnTombstone")
 	}
+	if spec.Growth != source.GrowthStops {
+		t.graph.Errorf(n, "it is read as a table, whose rows cannot change their places: leave out OnGrowth")
+	}
 	return n
 }
 

@@ -148,10 +148,14 @@ func (t *Topology) From[V any](src source.Source[V]) Stream[V] {
 }
 
 // FromKeyed reads a source that is partitioned by its keys already, so that keyed operators need no repartition. If
-// its number of partitions grows, keys change their place: the application then stops at an epoch with an error.
+// its number of partitions grows, keys change their place: the application then stops at an epoch with an error, unless
+// source.OnGrowth says otherwise.
 func (t *Topology) FromKeyed[K comparable, V any](src source.KeyedSource[K, V]) Keyed[K, V] {
 	n := t.source(src.Spec, typeName[K]()+" → "+typeName[V](), src.Value == nil || src.Key == nil, true)
 	s := Keyed[K, V]{t: t, node: &keyedNode[K, V]{n: n}, keys: orJSON(src.Key), vals: src.Value}
+	if src.Spec.Growth == source.GrowthRekeys {
+		s.exchange = &exchange[K, V]{}
+	}
 	t.ends = append(t.ends, engine.End{Topic: src.Spec.Name, Source: true, Key: src.Key, Value: src.Value})
 	t.roots[n] = func(b *compiler, p *task.Port) {
 		operator.KeyedSource(p, reader(b, n), src.Key, src.Value, s.node.compile(b))

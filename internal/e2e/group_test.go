@@ -251,7 +251,38 @@ func TestGrownKeyedSource(t *testing.T) {
 		err := in.wait(t)
 		require.ErrorIs(t, err, stream.ErrGrown)
 		assert.ErrorContains(t, err, "topic "+b.name("orders")+" has 2 partitions now, and the state of subtopology "+b.name("orders")+" is laid out for 1")
-		assert.ErrorContains(t, err, "Read it with From and KeyBy instead of FromKeyed, under a new AppID")
+		assert.ErrorContains(t, err, "Read it with source.OnGrowth(source.GrowthRekeys), or with From and KeyBy instead of FromKeyed, under a new AppID")
 	}
 	b.noMore(t, "updates", 1)
+}
+
+// With source.GrowthRekeys it goes on: records come to the tasks of their keys by a repartition, whose partitions stay.
+func TestGrownKeyedSourceRekeys(t *testing.T) {
+	t.Parallel()
+	slow(t)
+	b := start(t, badTopics())
+	in := run(t, keyedCounts(b, source.OnGrowth(source.GrowthRekeys)), b.config(t.TempDir()))
+	in.tasks(t, 2)
+	b.write(t, ok(t, "ann"), ok(t, "bob"))
+	b.read(t, "updates", 2)
+	b.grow(t, "orders", 3)
+	in.tasks(t, 4)
+	for p := range int32(3) { // a producer that knows of the new partitions, and one that does not yet
+		r := ok(t, "ann")
+		r.Partition = p
+		b.write(t, r)
+	}
+	last := map[string]int64{}
+	for _, u := range decode[total](t, b.read(t, "updates", 5)) {
+		last[u.User] = u.N
+	}
+	assert.Equal(t, map[string]int64{"ann": 4, "bob": 1}, last)
+	in.stop(t)
+	in.start(t)
+	in.tasks(t, 4)
+	b.write(t, ok(t, "bob"))
+	got := decode[total](t, b.read(t, "updates", 6))
+	assert.Equal(t, total{User: "bob", N: 2}, got[5])
+	in.stop(t)
+	b.noMore(t, "updates", 6)
 }

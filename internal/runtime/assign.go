@@ -129,7 +129,7 @@ func (e *engine) complete(sub *Subtopology, p int32, counts map[string]int32) bo
 func (e *engine) create(key slotKey, counts map[string]int32) error {
 	sub := key.sub
 	if n := counts[sub.Changelog]; sub.Changelog != "" && key.partition >= n && e.sharded == nil {
-		return fmt.Errorf("%w: topic %s has %d partitions now, and the state of subtopology %s is laid out for %d: keys have changed their partitions, so their state would be split. Read it with From and KeyBy instead of FromKeyed, under a new AppID",
+		return fmt.Errorf("%w: topic %s has %d partitions now, and the state of subtopology %s is laid out for %d: keys have changed their partitions, so their state would be split. Read it with source.OnGrowth(source.GrowthRekeys), or with From and KeyBy instead of FromKeyed, under a new AppID",
 			ErrGrown, sub.Inputs[0].Port.Name, sub.Tasks(counts), sub.Name, n)
 	}
 	t := e.prog.NewTask(sub, e.spec(sub), key.partition, e.session, e.cfg.Guarantee, &countedView{View: e.store.View(key.partition)}, e.bad.note)
