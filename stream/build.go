@@ -113,8 +113,12 @@ func (t *Topology) program(app string, s Semantics) *engine.Program {
 			sub.Writes = append(sub.Writes, connect.InternalTopic{Name: w.Topic(app), Purpose: connect.Repartition, Partitions: w.Input.Partitions, Like: like})
 		}
 		sub.Changelog = p.Changelog(app)
-		for _, s := range p.Stores {
-			prog.Stores = append(prog.Stores, engine.Store{Name: s.Name, Kind: s.Kind, Key: s.Key, Value: s.Value, Window: s.Window, Subtopology: p.Name, Evolves: s.Evolves})
+		for _, x := range p.Stores {
+			kind := x.Kind
+			if kind == panes && s.kafka {
+				kind = "window"
+			}
+			prog.Stores = append(prog.Stores, engine.Store{Name: x.Name, Kind: kind, Key: x.Key, Value: x.Value, Window: x.Window, Subtopology: p.Name, Evolves: x.Evolves})
 		}
 		sub.Compile = func(tk *task.Task, f engine.Facts) {
 			b := &compiler{task: tk, env: env{app, f}, semantics: s, memo: map[*plan.Node]any{}, made: map[*plan.Node]any{}, ops: map[*plan.Node]int32{}, holds: map[*plan.Node]*task.Hold{}, direct: direct, globals: globals}

@@ -45,7 +45,7 @@ func (w Windowed[K, V]) Collect[S ~string](store S, n int, state ...codec.Codec[
 		return list
 	}
 	out := windowed(w, "collect", string(store), state, func(a *[]V, v V, _ bool) { *a = keep(append(*a, v)) },
-		func(a *[]V, b []V) { *a = keep(append(*a, b...)) }, false)
+		func(a *[]V, b []V) { *a = keep(append(*a, b...)) }, false, false)
 	if n < 0 {
 		out.t.graph.Errorf(out.n, "n is %d: it must be at least 1, or 0 to keep all records", n)
 	}

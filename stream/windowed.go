@@ -69,7 +69,7 @@ type outputs[K comparable, V, A any] struct {
 
 // Count counts the records of each key and window, in a store of this name. S is found by the compiler.
 func (w Windowed[K, V]) Count[S ~string](store S) Aggregated[K, V, int64] {
-	return windowed(w, "count", string(store), []codec.Codec[int64]{codec.Int64}, func(a *int64, _ V, _ bool) { *a++ }, func(a *int64, b int64) { *a += b }, false)
+	return windowed(w, "count", string(store), []codec.Codec[int64]{codec.Int64}, func(a *int64, _ V, _ bool) { *a++ }, func(a *int64, b int64) { *a += b }, true, false)
 }
 
 // Reduce keeps the first value of each key and window, then f of what it has and each further one.
@@ -78,24 +78,28 @@ func (w Windowed[K, V]) Reduce[S ~string](store S, f func(sum, v V) V, state ...
 	if len(state) == 0 && w.s.vals != nil {
 		state = []codec.Codec[V]{w.s.vals}
 	}
-	return windowed(w, "reduce", string(store), state, reduce(f), func(a *V, b V) { *a = f(*a, b) }, f == nil)
+	return windowed(w, "reduce", string(store), state, reduce(f), func(a *V, b V) { *a = f(*a, b) }, false, f == nil)
 }
 
 // Fold keeps an aggregate for each key and window: add changes it, starting from the zero value. The state is written
 // with the codec given, or with the built-in one for its type, or as JSON. Records of a window are added in the order
 // in which they are read, which is not that of their times.
 func (w Windowed[K, V]) Fold[A any](store string, add func(*A, V), state ...codec.Codec[A]) Aggregated[K, V, A] {
-	return windowed(w, "fold", store, state, func(a *A, v V, _ bool) { add(a, v) }, nil, add == nil)
+	return windowed(w, "fold", store, state, func(a *A, v V, _ bool) { add(a, v) }, nil, false, add == nil)
 }
 
 // FoldMerge is Fold for aggregates that can be merged, which session windows need: merge(&a, b) adds to a what is in b,
 // the aggregate of a later session of the key, so that a is what add would have made of all their records. It may take
 // over what b refers to.
+//
+// Hopping windows of which only OnClose is used are merged from parts as long as Advance, if that divides Size and A has
+// no pointers: a record is added to one part then, instead of to every window it is in.
 func (w Windowed[K, V]) FoldMerge[A any](store string, add func(*A, V), merge func(a *A, b A), state ...codec.Codec[A]) Aggregated[K, V, A] {
-	return windowed(w, "fold", store, state, func(a *A, v V, _ bool) { add(a, v) }, merge, add == nil || merge == nil)
+	return windowed(w, "fold", store, state, func(a *A, v V, _ bool) { add(a, v) }, merge, true, add == nil || merge == nil)
 }
 
-func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store string, state []codec.Codec[A], update operator.Update[V, A], merge func(*A, A), missing bool) Aggregated[K, V, A] {
+// windowed adds a windowed aggregate. shares says that records may be merged by their times, instead of added as they come.
+func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store string, state []codec.Codec[A], update operator.Update[V, A], merge func(*A, A), shares, missing bool) Aggregated[K, V, A] {
 	s := w.s.partitioned(store)
 	n := s.add(kind, store, "", typeName[K]()+" → "+typeName[A]())
 	s.t.function(n, missing)
@@ -126,6 +130,9 @@ func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store st
 	if err := w.checkTrigger(); err != nil {
 		s.t.graph.Errorf(n, "window: %v", err)
 		return out
+	}
+	if aligned && shares && !missing && operator.CanShare[A](a.Alignment()) {
+		n.Store.Kind = panes
 	}
 	n.Detail, n.Store.Window = w.w.String(), w.w.String()
 	if w.trigger != (window.Trigger{}) {
@@ -159,9 +166,24 @@ func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store st
 		if b.semantics.kafka {
 			return operator.NoNulls(b.op(n), true, false, held.Into(operator.NewStreamWindowed(b.task, b.streamTime(), spec).Process))
 		}
+		if n.Store.Kind == panes {
+			spec.Merge = merge
+			return held.Into(operator.NewPanes(b.task, b.clock(n), spec).Process)
+		}
 		return held.Into(operator.NewWindowed(b.task, b.clock(n), spec).Process)
 	})
 	return out
+}
+
+// panes is the kind of store of windows that overlap and share what they have in common. Windows of which more than the
+// final results are wanted do not.
+const panes = "panes"
+
+// whole gives each window an aggregate of its own.
+func (a Aggregated[K, V, A]) whole() {
+	if s := a.n.Store; s != nil && s.Kind == panes {
+		s.Kind = "window"
+	}
 }
 
 // grace is how long after a window's end its last result may come.
@@ -266,6 +288,7 @@ func (a Aggregated[K, V, A]) emit[R any](kind plan.Kind, f func(K, window.Span, 
 func (a Aggregated[K, V, A]) OnUpdate[R any](f func(K, window.Span, A) R) Stream[R] {
 	n, sub := a.emit("on update", f)
 	a.outs.update = append(a.outs.update, sub)
+	a.whole()
 	return Stream[R]{t: a.t, node: n}
 }
 
@@ -286,6 +309,7 @@ func (a Aggregated[K, V, A]) OnUpdateEvery[R any](every time.Duration, f func(K,
 		a.outs.every = every
 	}
 	a.outs.pace = append(a.outs.pace, sub)
+	a.whole()
 	return Stream[R]{t: a.t, node: n}
 }
 
@@ -298,6 +322,7 @@ func (a Aggregated[K, V, A]) OnUpdateNth[R any](n int, f func(K, window.Span, A)
 		n = 1
 	}
 	out.n.Detail = fmt.Sprintf("n %d", n)
+	a.whole()
 	a.outs.update = append(a.outs.update, func(b *compiler) operator.WindowFn[K, A] {
 		next := sub(b)
 		return func(c *task.Ctx, k K, s window.Span, v A) {
@@ -314,6 +339,7 @@ func (a Aggregated[K, V, A]) OnUpdateNth[R any](n int, f func(K, window.Span, A)
 func (a Aggregated[K, V, A]) OnCommit[R any](f func(K, window.Span, A) R) Stream[R] {
 	n, sub := a.emit("on commit", f)
 	a.outs.commit = append(a.outs.commit, sub)
+	a.whole()
 	return Stream[R]{t: a.t, node: n}
 }
 

@@ -29,6 +29,7 @@ type table[K comparable, A any] struct {
 	dead     []K // deleted, and handed over as such
 	complete bool
 	hand     uint32 // of the clock that picks entries to evict
+	shape    uint64 // another one with each entry that comes or goes
 }
 
 type entry[K comparable, A any] struct {
@@ -91,6 +92,7 @@ func (t *table[K, A]) insert(k K) *entry[K, A] {
 			t.pages = append(t.pages, make([]entry[K, A], pageSize))
 		}
 	}
+	t.shape++
 	e := t.slot(i)
 	*e = entry[K, A]{key: k, recent: true}
 	t.index[k] = i
@@ -100,6 +102,7 @@ func (t *table[K, A]) insert(k K) *entry[K, A] {
 func (t *table[K, A]) remove(e *entry[K, A]) {
 	i := t.index[e.key]
 	delete(t.index, e.key)
+	t.shape++
 	*e = entry[K, A]{}
 	t.free = append(t.free, i)
 }
@@ -143,11 +146,14 @@ func newBacking[K comparable, A any](t *task.Task, kind byte, name string, keys 
 // StoreID implements task.Stateful.
 func (s *backing[K, A]) StoreID() uint32 { return s.id }
 
+// timed says that the keys have a window's or pane's start in them.
+func (s *backing[K, A]) timed() bool { return s.kind == task.KindWindow || s.kind == task.KindPane }
+
 // appendKey appends the whole key of an entry. start counts for window stores only.
 func (s *backing[K, A]) appendKey(b []byte, k K, start int64) ([]byte, error) {
 	at := len(b)
 	b = task.AppendPrefix(b, s.kind, s.id, 0)
-	if s.kind == task.KindWindow {
+	if s.timed() {
 		b = task.AppendTime(b, start)
 	}
 	user := len(b)
@@ -162,7 +168,7 @@ func (s *backing[K, A]) appendKey(b []byte, k K, start int64) ([]byte, error) {
 // userKey is the part of an entry's key that the user's codec made.
 func (s *backing[K, A]) userKey(key []byte) []byte {
 	n := task.PrefixLen
-	if s.kind == task.KindWindow {
+	if s.timed() {
 		n += 8
 	}
 	return key[n:]

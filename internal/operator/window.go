@@ -43,6 +43,8 @@ type WindowedSpec[K comparable, A any] struct {
 	Vals   codec.Codec[A]
 	Window window.Alignment
 	Update Add[A]
+	// Merge makes it Panes: it adds to an aggregate that of a later pane.
+	Merge func(*A, A)
 	// What is emitted; each may be nil. OnCommit gets the aggregates that have changed since the last epoch.
 	OnUpdate, OnCommit, OnClose WindowFn[K, A]
 	// OnPace gets what has changed in a slice of Every ms of event time.
@@ -81,7 +83,11 @@ func NewWindowed[K comparable, A any](t *task.Task, clock *task.Clock, s Windowe
 }
 
 func makeWindowed[K comparable, A any](t *task.Task, clock *task.Clock, s WindowedSpec[K, A]) *Windowed[K, A] {
-	return &Windowed[K, A]{backing: newBacking(t, task.KindWindow, s.Store, s.Keys, s.Vals), WindowedSpec: s, clock: clock,
+	kind := task.KindWindow
+	if s.Merge != nil {
+		kind = task.KindPane
+	}
+	return &Windowed[K, A]{backing: newBacking(t, kind, s.Store, s.Keys, s.Vals), WindowedSpec: s, clock: clock,
 		tables: map[int64]*pane[K, A]{}, due: math.MaxInt64, closed: math.MinInt64, paced: paced{every: s.Every, due: math.MaxInt64}, waiting: newTimers(t, s.Store)}
 }
 
@@ -148,6 +154,11 @@ func (o *Windowed[K, A]) Process(c *task.Ctx, k K) {
 	if taken {
 		return
 	}
+	o.late(c, k, last, w)
+}
+
+// late gives a record to those who want the late ones.
+func (o *Windowed[K, A]) late(c *task.Ctx, k K, last, w int64) {
 	c.Task.Operators[o.Op].Late++
 	if o.Late != nil {
 		s := o.Window.Span(last)
@@ -198,9 +209,6 @@ func (o *Windowed[K, A]) Advance(c *task.Ctx, w int64) {
 }
 
 func (o *Windowed[K, A]) close(c *task.Ctx, p *pane[K, A]) error {
-	if o.last == p {
-		o.last = nil
-	}
 	if o.OnClose != nil || p.saved {
 		if err := o.load(p.table, &p.start); err != nil {
 			return err
@@ -217,7 +225,7 @@ func (o *Windowed[K, A]) close(c *task.Ctx, p *pane[K, A]) error {
 	span := o.span(p.start, 0)
 	span.Final = true
 	if o.OnClose != nil {
-		sorted, err := o.sorted(p)
+		sorted, err := o.sorted(p.table)
 		if err != nil {
 			return err
 		}
@@ -231,6 +239,14 @@ func (o *Windowed[K, A]) close(c *task.Ctx, p *pane[K, A]) error {
 			o.OnClose(c, x.e.key, span, x.e.val)
 		}
 		c.Time, c.Key, c.Headers = t, k, h
+	}
+	return o.drop(p)
+}
+
+// drop deletes a table; if some of it was saved, it is complete.
+func (o *Windowed[K, A]) drop(p *pane[K, A]) error {
+	if o.last == p {
+		o.last = nil
 	}
 	if p.saved {
 		d := dropped{start: p.start}
@@ -256,20 +272,20 @@ type keyed[K comparable, A any] struct {
 	e   *entry[K, A]
 }
 
-// sorted lists a window's entries in the order of their encoded keys.
-func (o *Windowed[K, A]) sorted(p *pane[K, A]) (list []keyed[K, A], err error) {
+// sorted lists a table's live entries in the order of their encoded keys.
+func (s *backing[K, A]) sorted(p *table[K, A]) (list []keyed[K, A], err error) {
 	var arena []byte
 	p.each(func(e *entry[K, A]) {
 		if !e.live || err != nil {
 			return
 		}
 		at := len(arena)
-		if arena, err = o.keys.Append(arena, e.key); err == nil {
+		if arena, err = s.keys.Append(arena, e.key); err == nil {
 			list = append(list, keyed[K, A]{arena[at:len(arena):len(arena)], e})
 		}
 	})
 	if err != nil {
-		return nil, &task.StateError{Store: o.name, Doing: "encode key", Err: err}
+		return nil, &task.StateError{Store: s.name, Doing: "encode key", Err: err}
 	}
 	slices.SortFunc(list, func(a, b keyed[K, A]) int { return bytes.Compare(a.key, b.key) })
 	return list, nil

@@ -58,7 +58,11 @@ func (x *exchange) offer(b source.Batch) {
 	n := int64(b.Bytes)
 	x.bytes.Add(n)
 	b.CaughtUp = true
+	again := b.Release
 	b.Release = func() {
+		if again != nil {
+			again()
+		}
 		if left := x.bytes.Add(-n); left <= x.limit && left+n > x.limit {
 			x.e.pokeAll()
 		}

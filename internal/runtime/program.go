@@ -34,6 +34,8 @@ type Program struct {
 	Sinks         []string
 	Globals       []Global
 	Memory        bool // repartitions are within the process, without topics
+
+	batches batches // that tasks hand to one another
 }
 
 // Keys encrypt the state directory.

@@ -180,21 +180,10 @@ func (p *Program) Pass(t *task.Task, counts func() map[string]int32, offer func(
 		return
 	}
 	if len(t.Cross.Records) > 0 {
-		batches := map[source.Partition]*source.Batch{}
-		for _, r := range t.Cross.Records {
-			part := source.Partition{Stream: r.Stream, Index: r.Partition}
-			b := batches[part]
-			if b == nil {
-				b = &source.Batch{Partition: part}
-				batches[part] = b
-			}
-			b.Records = append(b.Records, source.Record{Key: r.Key, Value: r.Value, Headers: r.Headers, Time: r.Time})
-			b.Bytes += len(r.Key) + len(r.Value) + 128
+		for _, b := range p.batches.of(t.Cross.Records) {
+			offer(b)
 		}
 		t.Cross.Reset(false)
-		for _, b := range batches {
-			offer(*b)
-		}
 	}
 	for _, c := range t.Moved() {
 		value := task.AppendControl(nil, task.Control{Tasks: []task.ControlTask{{Task: c.Task, Watermark: c.Watermark, Idle: c.Idle}}})

@@ -10,6 +10,7 @@ import (
 const (
 	KindValue   byte = 0x01 // kind, store, key group, key            -> state
 	KindWindow  byte = 0x02 // kind, store, key group, start, key     -> state
+	KindPane    byte = 0x14 // kind, store, key group, start, key     -> state
 	KindTimer   byte = 0x03 // kind, store, key group, clock, time, key -> one byte
 	KindSpans   byte = 0x04 // kind, store, key group, key            -> the windows of a key, see operator.spansCodec
 	KindWaiting byte = 0x08 // kind, store, key group, key -> a change that is held back: see operator.waitingCodec
