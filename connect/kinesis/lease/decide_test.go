@@ -193,8 +193,13 @@ func TestReconcile(t *testing.T) {
 		if c.late {
 			looks = misses
 		}
+		for range 2 * misses { // a list that is seen again proves nothing
+			if p := reconcile(c.shards, false, c.rows, c.start, missing); c.late {
+				assert.Empty(t, append(p.create, p.drop...), name)
+			}
+		}
 		for look := range misses + 2 {
-			p := reconcile(c.shards, c.rows, c.start, missing)
+			p := reconcile(c.shards, true, c.rows, c.start, missing)
 			if look < looks-1 {
 				assert.Empty(t, append(p.create, p.drop...), "%s, look %d", name, look)
 				continue
@@ -249,7 +254,7 @@ func TestHole(t *testing.T) {
 	missing := map[string]int{}
 	var alarms []Alarm
 	for range misses {
-		alarms = reconcile([]kinesis.Shard{{ShardID: kinesis.ShardID{Shard: "0"}, Hashes: hashes(0, 4)}}, make4(0), TrimHorizon, missing).alarms
+		alarms = reconcile([]kinesis.Shard{{ShardID: kinesis.ShardID{Shard: "0"}, Hashes: hashes(0, 4)}}, true, make4(0), TrimHorizon, missing).alarms
 	}
 	require.Len(t, alarms, 1)
 	assert.Equal(t, Hole, alarms[0].Kind)
@@ -306,8 +311,12 @@ func TestReconcileProperties(t *testing.T) {
 		for range rapid.IntRange(0, 3).Draw(t, "before") {
 			reshard()
 		}
-		look := func() {
-			p := reconcile(shards, rows, start, missing)
+		var list []kinesis.Shard // as the leader has it, which may be old
+		look := func(news bool) {
+			if news {
+				list = slices.Clone(shards)
+			}
+			p := reconcile(list, news, rows, start, missing)
 			for _, r := range p.create {
 				if _, ok := rows[r.key]; ok || state[r.key] != "" {
 					t.Fatalf("%s is made again, which is %q", r.key, state[r.key])
@@ -345,7 +354,7 @@ func TestReconcileProperties(t *testing.T) {
 				}
 			}
 		}
-		look()
+		look(true)
 		for range rapid.IntRange(0, 30).Draw(t, "steps") {
 			switch rapid.IntRange(0, 3).Draw(t, "step") {
 			case 0:
@@ -353,13 +362,13 @@ func TestReconcileProperties(t *testing.T) {
 					reshard()
 				}
 			case 1:
-				look()
+				look(rapid.Bool().Draw(t, "a new list"))
 			default:
 				read()
 			}
 		}
 		for range 200 {
-			look()
+			look(true)
 			read()
 		}
 		for _, s := range shards {

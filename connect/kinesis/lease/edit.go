@@ -98,13 +98,16 @@ func renew(me string, r row) *edit {
 	return e
 }
 
-// checkpointed writes how far a shard was processed.
-func checkpointed(me string, r row, m mark) *edit {
+// checkpointed writes how far a shard was processed, at its end with the shards that follow it.
+func checkpointed(me string, r row, m mark, children []string) *edit {
 	e := by(me, r)
 	e.put(attrCheckpoint, text(m.checkpoint))
 	e.put(attrSub, integer(m.sub))
 	e.put(attrSwitches, integer(0))
 	e.drop(attrPending, attrPendingSub, attrPendingData)
+	if len(children) > 0 {
+		e.put(attrChildren, &types.AttributeValueMemberSS{Value: children})
+	}
 	if m.since > 0 {
 		e.put(attrSince, integer(m.since))
 	} else {
@@ -117,8 +120,10 @@ func checkpointed(me string, r row, m mark) *edit {
 func released(me string, r row) *edit {
 	e := by(me, r)
 	if r.holder == me {
+		e.require(e.is(attrHolder, text(me)))
 		e.drop(attrHolder)
 	} else {
+		e.require(e.absent(attrHolder)) // otherwise it was asked for meanwhile, and the owner is the next one
 		e.drop(attrOwner)
 	}
 	return e

@@ -29,6 +29,7 @@ type group struct {
 	held    map[string]*held
 	ended   map[string]uint64 // shards that this instance has read to their ends, with the term
 	listed  []kinesis.Shard
+	lists   int // how many lists there were
 }
 
 // held is a lease that the instance has.
@@ -74,6 +75,7 @@ func lost(id kinesis.ShardID) error {
 func (g *group) found(ctx context.Context, shards []kinesis.Shard) error {
 	g.mu.Lock()
 	g.listed = slices.Clone(shards)
+	g.lists++
 	running := g.running
 	parents := map[string]*held{}
 	for key := range g.ended { // those that the stream has forgotten are not asked for again
@@ -126,7 +128,7 @@ func (g *group) start(ctx context.Context) error {
 		return err
 	}
 	g.mu.Lock()
-	p := reconcile(g.listed, g.leader.leases(items), g.Start, map[string]int{})
+	p := reconcile(g.listed, true, g.leader.leases(items), g.Start, map[string]int{})
 	g.mu.Unlock()
 	if err := each(p.create, func(r row) error { return g.table.insert(ctx, r.item()) }); err != nil {
 		return err
@@ -202,7 +204,9 @@ func (g *group) round(ctx context.Context) error {
 	var mine []*held
 	for _, h := range g.held {
 		g.measure(h)
-		mine = append(mine, h)
+		if time.Until(h.until) < g.valid()-g.every()/2 { // a checkpoint renews, too
+			mine = append(mine, h)
+		}
 	}
 	g.mu.Unlock()
 	err := each(mine, func(h *held) error {
@@ -386,8 +390,14 @@ func (g *group) ready(ctx context.Context, r row) (bool, error) {
 
 func (g *group) checkpoint(ctx context.Context, c kinesis.Checkpoint) error {
 	m := written(c.Next)
+	var children []string
 	g.mu.Lock()
 	h, done := g.held[c.Shard], g.ended[c.Shard]
+	for _, s := range g.listed {
+		if c.Next == connect.Ended && slices.Contains(s.Parents, c.Shard) {
+			children = append(children, s.Shard)
+		}
+	}
 	g.mu.Unlock()
 	switch {
 	case h == nil && done != 0 && done == c.Term && c.Next == connect.Ended:
@@ -395,19 +405,13 @@ func (g *group) checkpoint(ctx context.Context, c kinesis.Checkpoint) error {
 	case h == nil || h.term != c.Term:
 		return lost(c.ShardID)
 	}
-	err := g.write(ctx, h, func(r row) *edit { return checkpointed(g.me, r, m) })
+	err := g.write(ctx, h, func(r row) *edit { return checkpointed(g.me, r, m, children) })
 	if err != nil || c.Next != connect.Ended {
 		return err
 	}
 	g.mu.Lock()
 	delete(g.held, c.Shard)
 	g.ended[c.Shard] = c.Term
-	var children []string
-	for _, s := range g.listed {
-		if slices.Contains(s.Parents, c.Shard) {
-			children = append(children, s.Shard)
-		}
-	}
 	g.mu.Unlock()
 	if err := g.claim(ctx, children); err != nil {
 		g.logger.Warn("could not take the children of a shard; the leader will assign them", "stream", g.stream, "shard", c.Shard, "error", err)

@@ -41,6 +41,7 @@ type world struct {
 	records map[string]uint64 // in a shard, once it is closed; open ones are endless
 	writes  []write
 	alarms  []Alarm
+	lines   []*line
 }
 
 // write is a checkpoint that the table took.
@@ -55,7 +56,13 @@ func scenario(t *testing.T, o kinesistest.Options, test func(*world)) {
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	synctest.Test(t, func(t *testing.T) {
-		test(&world{T: t, server: s, records: map[string]uint64{}})
+		w := &world{T: t, server: s, records: map[string]uint64{}}
+		defer func() {
+			for _, l := range w.lines {
+				l.arrive()
+			}
+		}()
+		test(w)
 	})
 }
 
@@ -144,6 +151,9 @@ func (l *line) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	l.mu.Lock()
+	if l.cut && l.late == nil {
+		l.late = make(chan struct{})
+	}
 	cut, dead, arrive := l.cut, l.dead, l.late
 	l.mu.Unlock()
 	switch {
@@ -189,27 +199,51 @@ func (l *line) send(r *http.Request, body []byte) (*http.Response, error) {
 	a := out.Attributes
 	counter, _ := a.LeaseCounter.N.Int64()
 	sub, _ := a.CheckpointSubSequenceNumber.N.Int64()
+	l.parents(a.LeaseKey.S)
 	l.world.mu.Lock()
 	l.writes = append(l.writes, write{l.name, a.LeaseKey.S, a.Checkpoint.S, counter, sub})
 	l.world.mu.Unlock()
 	return resp, nil
 }
 
+// parents checks, at the first checkpoint of a shard, that its parents were read to their ends.
+func (l *line) parents(shard string) {
+	var parents []string
+	l.world.mu.Lock()
+	known := slices.ContainsFunc(l.writes, func(x write) bool { return x.shard == shard })
+	for _, s := range l.shards {
+		if s.Shard == shard {
+			parents = s.Parents
+		}
+	}
+	l.world.mu.Unlock()
+	if known {
+		return
+	}
+	t := l.table()
+	for _, p := range parents {
+		r, found, err := t.lease(context.Background(), p)
+		for err != nil { // faults meet the test, too
+			r, found, err = t.lease(context.Background(), p)
+		}
+		assert.True(l, !found || r.ended(), "%s has written a checkpoint of %s, and its parent %s is at %s", l.name, shard, p, r.checkpoint)
+	}
+}
+
 func (l *line) set(cut, dead bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.cut, l.dead = cut, dead
-	if l.late == nil {
-		l.late = make(chan struct{})
-	}
 }
 
 // arrive lets arrive what was sent while the line was cut.
 func (l *line) arrive() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	close(l.late)
-	l.late = nil
+	if l.late != nil {
+		close(l.late)
+		l.late = nil
+	}
 }
 
 func (w *world) client(rt http.RoundTripper) *dynamodb.Client {
@@ -220,6 +254,7 @@ func (w *world) client(rt http.RoundTripper) *dynamodb.Client {
 // join starts an instance.
 func (w *world) join(name string, change ...func(*Table)) *instance {
 	i := &instance{world: w, name: name, line: &line{world: w, name: name, under: w.server.HTTPClient().Transport}, done: make(chan struct{}), reads: map[string]*reading{}}
+	w.lines = append(w.lines, i.line)
 	table := Table{Client: w.client(i.line), OnAlarm: func(a Alarm) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -231,7 +266,7 @@ func (w *world) join(name string, change ...func(*Table)) *instance {
 	m, err := table.Join(w.Context(), kinesis.Member{App: "app", Instance: name, Incarnation: "1", Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(w, err)
 	i.Membership = m
-	require.NoError(w, m.Found(w.Context(), w.list()))
+	w.within(5*time.Minute, "the shards are told of", func() bool { return m.Found(w.Context(), w.list()) == nil })
 	ctx, cancel := context.WithCancel(w.Context())
 	i.cancel = cancel
 	go i.run(ctx)
@@ -244,8 +279,9 @@ func record(n uint64) source.Position { return source.Position{High: 1, Low: n, 
 // run reads a record of each shard a second, and checkpoints it.
 func (i *instance) run(ctx context.Context) {
 	defer close(i.done)
-	ticker := time.NewTicker(time.Second)
+	ticker, find := time.NewTicker(time.Second), time.NewTicker(20*time.Second)
 	defer ticker.Stop()
+	defer find.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -259,6 +295,8 @@ func (i *instance) run(ctx context.Context) {
 			}
 		case <-ticker.C:
 			i.step(ctx)
+		case <-find.C:
+			_ = i.Found(ctx, i.list()) // again in a while
 		}
 	}
 }
@@ -380,11 +418,17 @@ func (w *world) within(d time.Duration, what string, cond func() bool) {
 // pass lets time pass.
 func (w *world) pass(d time.Duration) { <-time.After(d) }
 
-// rows is the table.
+// table is the table as the test sees it.
+func (w *world) table() *table {
+	return &table{client: w.client(w.server.HTTPClient().Transport), name: "app-s", patience: time.Minute}
+}
+
+// rows are the leases in it.
 func (w *world) rows() map[string]row {
-	t := &table{client: w.client(w.server.HTTPClient().Transport), name: "app-s", patience: time.Minute}
-	items, err := t.scan(w.Context())
-	require.NoError(w, err)
+	items, err := w.table().scan(w.Context())
+	for err != nil { // faults meet the test, too
+		items, err = w.table().scan(w.Context())
+	}
 	rows := map[string]row{}
 	for _, it := range items {
 		if entity(it) == entityLease {

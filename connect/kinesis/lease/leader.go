@@ -43,6 +43,7 @@ type leader struct {
 	workers  watch
 	suspects map[string]string // instances that have let a lease expire: their row as it was
 	missing  map[string]int
+	compared int       // the last list of shards that was compared with the table
 	wrote    time.Time // this instance's row
 	broken   map[string]bool
 }
@@ -160,10 +161,11 @@ func (l *leader) lead(ctx context.Context) (mine []string, err error) {
 	rows := l.leases(items)
 	live := l.alive(items, now)
 	l.mu.Lock()
-	shards := l.listed
+	shards, news := l.listed, l.lists != l.compared
+	l.compared = l.lists
 	l.mu.Unlock()
 
-	p := reconcile(shards, rows, l.Start, l.missing)
+	p := reconcile(shards, news, rows, l.Start, l.missing)
 	for _, a := range p.alarms {
 		l.alarm(a)
 	}

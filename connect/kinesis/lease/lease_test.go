@@ -182,7 +182,7 @@ func TestFenced(t *testing.T) {
 		<-a.done
 		id := func(n int) kinesis.ShardID { return kinesis.ShardID{Stream: "s", Shard: ids[n]} }
 		term := func(n int) uint64 { return a.reads[ids[n]].term }
-		other := &table{client: w.client(w.server.HTTPClient().Transport), name: "app-s", patience: time.Second}
+		other := w.table()
 		_, err := other.apply(w.Context(), ids[0], assigned(w.rows()[ids[0]], "z"))
 		require.NoError(w, err)
 		err = a.Checkpoint(w.Context(), []kinesis.Checkpoint{{ShardID: id(0), Next: record(7), Term: term(0)}, {ShardID: id(1), Next: record(8), Term: term(1)}})
@@ -237,7 +237,7 @@ func TestChanged(t *testing.T) {
 				w.pass(5 * time.Second)
 				a.cancel()
 				<-a.done
-				other := &table{client: w.client(w.server.HTTPClient().Transport), name: "app-s", patience: time.Second}
+				other := w.table()
 				_, err := other.apply(w.Context(), ids[0], change(w.rows()[ids[0]]))
 				require.NoError(w, err)
 				before := w.rows()
@@ -265,6 +265,21 @@ func TestOnlyAnswersLost(t *testing.T) {
 		assert.Empty(w, a.lost)
 		a.leave()
 		w.verify()
+	})
+}
+
+// One that goes when it was asked for a lease, and does not know it yet, leaves it to whom it was promised.
+func TestLeavesWhenAsked(t *testing.T) {
+	scenario(t, kinesistest.Options{}, func(w *world) {
+		ids := w.open(1, 0)
+		a := w.join("a")
+		w.within(time.Second, "taken", spread(ids, a))
+		w.pass(5 * time.Second)
+		_, err := w.table().apply(w.Context(), ids[0], asked(w.rows()[ids[0]], "z"))
+		require.NoError(w, err)
+		a.leave()
+		r := w.rows()[ids[0]]
+		assert.Equal(w, []string{"z", ""}, []string{r.owner, r.holder})
 	})
 }
 

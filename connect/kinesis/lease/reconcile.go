@@ -38,8 +38,8 @@ type Alarm struct {
 	Detail string
 }
 
-// misses is how many looks in a row must find something missing before it is believed, since lists of shards and reads
-// of the table may be of different moments.
+// misses is how many lists of shards in a row must show that something is missing before it is believed. A list may be older
+// than what the table has: shards are new, have been read and their leases deleted since.
 const misses = 3
 
 // plan is what is to be done to the table.
@@ -49,9 +49,9 @@ type plan struct {
 	alarms []Alarm
 }
 
-// reconcile compares the shards of a stream with the leases. It is called again and again; missing counts, by key, how many
-// times in a row something was missing.
-func reconcile(shards []kinesis.Shard, rows map[string]row, start Start, missing map[string]int) (p plan) {
+// reconcile compares the shards of a stream with the leases. It is called again and again; missing counts, by key, in how many
+// lists in a row something was missing. News says that the list was not compared before.
+func reconcile(shards []kinesis.Shard, news bool, rows map[string]row, start Start, missing map[string]int) (p plan) {
 	listed := map[string]kinesis.Shard{}
 	children := map[string][]string{}
 	for _, s := range shards {
@@ -66,8 +66,10 @@ func reconcile(shards []kinesis.Shard, rows map[string]row, start Start, missing
 	// gone says that something was missing often enough.
 	gone := func(key string) bool {
 		now[key] = true
-		missing[key]++
-		return missing[key] >= misses
+		if news {
+			missing[key]++
+		}
+		return news && missing[key] >= misses
 	}
 	before := ancestors(rows, shards)
 	after := kin(rows, func(id string) []string { return children[id] })

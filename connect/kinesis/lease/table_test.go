@@ -84,7 +84,7 @@ func TestRows(t *testing.T) {
 		r.load = 12.5
 		r = apply(renew("a", r))
 		p := source.Position{High: 0x20_0000_0000, Mid: 5, Low: 6, Sub: 8}
-		r = apply(checkpointed("a", r, written(p)))
+		r = apply(checkpointed("a", r, written(p), nil))
 		want["somethingElse"], want["throughputKBps"], want["leaseCounter"] = text("stays"), &types.AttributeValueMemberN{Value: "12.5"}, integer(3)
 		want["checkpoint"], want["checkpointSubSequenceNumber"] = text(written(p).checkpoint), integer(7)
 		assert.Equal(t, want, sorted(read()))
@@ -114,8 +114,9 @@ func TestRows(t *testing.T) {
 
 		r = apply(assigned(r, "c"))
 		assert.EqualValues(t, 1, r.switches)
-		r = apply(checkpointed("c", r, written(connect.Ended)))
+		r = apply(checkpointed("c", r, written(connect.Ended), []string{"y", "x"}))
 		assert.True(t, r.ended())
+		assert.Equal(t, []string{"x", "y"}, r.children)
 		assert.Zero(t, r.switches)
 		r = apply(released("c", r))
 		assert.Empty(t, r.has())
