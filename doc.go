@@ -15,6 +15,9 @@
 // [github.com/millstream-go/millstream/stream] is the language of topologies. A Stream[V] has stateless operators. KeyBy
 // makes a Keyed[K, V] of it, and only that has state: Count, Reduce, Fold, Process, and windows.
 //
+// [github.com/millstream-go/millstream/state] has the handles with which a Process keeps more than one value per key: lists,
+// maps, values by window and by time, each with an age limit of its own.
+//
 // [github.com/millstream-go/millstream/window] has the kinds of windows. A record's time is the broker's or, with
 // EventTime, from its value; watermarks follow from the times, partition by partition, and close windows.
 //

@@ -8,6 +8,7 @@
 # Plants: window (a record at a window's start falls into the one before), session (a distance of just the gap does not
 #         merge), join (the upper bound is excluded), table (deletions are ignored), ttl (what has expired is still
 #         known), timer (one at the watermark fires), pattern (a record at the end of a pattern's time is in it),
+#         handle (what has expired is still returned),
 #         suppress (each change starts the time anew), foreign (rows are not told that the one they name was deleted),
 #         async (the watermark overtakes records under way)
 #
@@ -22,9 +23,9 @@ die() { say "propertytest.sh: $*"; exit 2; }
 usage() { sed -n '2,/^set -euo/p' "$0" | sed '$d; s/^# \{0,1\}//'; }
 
 declare -A test_of=([window]=TestWindowKindsEqualTheirModels/tumbling [session]=TestWindowKindsEqualTheirModels/session [join]=TestJoinAgainstModel
-  [table]=TestTablesAgainstModel [ttl]=TestDeduplicateAgainstModel [timer]=TestTimersModel [pattern]=TestDetectAgainstModel
+  [table]=TestTablesAgainstModel [ttl]=TestDeduplicateAgainstModel [timer]=TestTimersModel [pattern]=TestDetectAgainstModel [handle]=TestHandlesAgainstModel
   [suppress]=TestSuppressModel [foreign]=TestJoinForeignModel [async]=TestAsyncAgainstModel)
-order='window session join table ttl timer pattern suppress foreign async'
+order='window session join table ttl timer pattern handle suppress foreign async'
 models='Model' # every test of random input against a model has this in its name
 
 seeds=2000 plant=''

@@ -80,7 +80,7 @@ func (o *Cells[K, S, V]) added() *Cells[K, S, V] {
 
 // lapsed says whether a cell of this sub-key and time has expired. A version has not, by itself.
 func (o *Cells[K, S, V]) lapsed(s S, time int64) bool {
-	if o.TTL == 0 || o.Versions || plant.Is("ttl") {
+	if o.TTL == 0 || o.Versions || plant.Is("handle") {
 		return false
 	}
 	if o.Since != nil {

@@ -20,7 +20,7 @@ type Codec[V any] interface {
 	// Decode decodes b. It must not keep b or a part of it: the bytes are reused after the call.
 	Decode(b []byte) (V, error)
 	// Name identifies the format and its version, for example "json" or "int64". It is stored next to the state
-	// that was written with it, and a state written under another name is refused.
+	// that was written with it, and a state written under another name is refused, unless the codec is Evolving.
 	Name() string
 }
 
