@@ -20,12 +20,12 @@ import (
 // some of its windows have closed is in its pane nevertheless: those windows are not made again.
 type Panes[K comparable, A any] struct {
 	*Windowed[K, A]
-	order map[int64]*order[K, A] // of the panes that have been part of a window
+	order map[int64]*paneOrder[K, A] // of the panes that have been part of a window
 	heap  []cursor[K, A]
 }
 
-// order is a pane's entries by their encoded keys, as long as none comes or goes.
-type order[K comparable, A any] struct {
+// paneOrder is a pane's entries by their encoded keys, as long as none comes or goes.
+type paneOrder[K comparable, A any] struct {
 	shape uint64
 	list  []keyed[K, A]
 }
@@ -38,7 +38,7 @@ type cursor[K comparable, A any] struct {
 
 // NewPanes adds the operator to a task. The windows' advance divides their size, and nothing but OnClose is set.
 func NewPanes[K comparable, A any](t *task.Task, clock *task.Clock, s WindowedSpec[K, A]) *Panes[K, A] {
-	o := &Panes[K, A]{Windowed: makeWindowed(t, clock, s), order: map[int64]*order[K, A]{}}
+	o := &Panes[K, A]{Windowed: makeWindowed(t, clock, s), order: map[int64]*paneOrder[K, A]{}}
 	t.AddStateful(o)
 	t.AddTimed(o)
 	return o
@@ -221,7 +221,7 @@ func (o *Panes[K, A]) sortedPane(p *pane[K, A]) ([]keyed[K, A], error) {
 	}
 	list, err := o.sorted(p.table)
 	if err == nil {
-		o.order[p.start] = &order[K, A]{p.shape, list}
+		o.order[p.start] = &paneOrder[K, A]{p.shape, list}
 	}
 	return list, err
 }
