@@ -27,7 +27,7 @@ func (p Pattern[V]) Check() []error {
 	if n := weight(p.Spec.Steps); n > largest {
 		c.errorf("written out, its repetitions are %d steps: use numbers of times that make at most %d", n, largest)
 	}
-	if slices.IndexFunc(p.Spec.Steps, func(s Step[V]) bool { return !s.Optional && !s.Not() }) < 0 {
+	if possible(p.Spec.Steps) {
 		c.errorf("every step is optional, so nothing would be a match: make one of them not optional")
 	}
 	return c.errs
@@ -48,6 +48,11 @@ func weight[V any](steps []Step[V]) (n int) {
 	return n
 }
 
+// possible says that a row may have no event at all.
+func possible[V any](steps []Step[V]) bool {
+	return slices.IndexFunc(steps, func(s Step[V]) bool { return !s.Optional && !s.Not() }) < 0
+}
+
 type checker struct {
 	names map[string]int
 	order []string
@@ -63,6 +68,13 @@ func check[V any](c *checker, steps []Step[V], group bool) {
 		s := &steps[i]
 		if s.Not() && i > 0 && steps[i-1].Optional {
 			c.errorf("step %s: the step before it is optional, so that what must not happen would have no beginning: make it not optional, or use two patterns", s.label())
+		}
+		if s.Link == NotFollowedBy {
+			for j := i + 1; j < len(steps) && steps[j].Optional; j++ {
+				if steps[j].Group != nil {
+					c.errorf("step %s: the group %s after it is optional, so that it is not clear until when it must not happen: use two patterns", s.label(), steps[j].label())
+				}
+			}
 		}
 		if s.Greedy && s.Inner == Any {
 			c.errorf("step %s: Greedy and AllowCombinations exclude each other", s.label())
@@ -84,8 +96,8 @@ func check[V any](c *checker, steps []Step[V], group bool) {
 	if !group {
 		return
 	}
-	if steps[0].Optional {
-		c.errorf("step %s: the first step of a group cannot be optional: make the group optional, or begin it with another", steps[0].label())
+	if possible(steps) {
+		c.errorf("group of step %s: every step of it is optional: make the group optional instead, and one of them not", steps[0].label())
 	}
 	if last := &steps[len(steps)-1]; last.Not() {
 		c.errorf("step %s: a group cannot end with what must not happen: put it behind the group", last.label())

@@ -14,13 +14,19 @@ import (
 // end has a state that takes to itself. A group is written out likewise.
 //
 // Where there is a choice of taking and proceeding, what follows an ignored event must not offer to proceed again, or a
-// match would be found twice: such a state ignores to a twin without that edge.
+// match would be found twice: such a state ignores to a twin without that edge. A twin keeps only what ends the run.
+//
+// There it differs from Flink, whose twins forget some of what must not happen, and remember what may again; and in that
+// a head of a group has its own repetitions, and that one of a group that repeats without an end has a twin.
 func Compile[V any](p pattern.Pattern[V]) *Machine[V] {
 	m := &Machine[V]{within: p.Spec.Within.Milliseconds(), skip: p.Spec.Skip, target: -1}
 	c := &compiler[V]{Machine: m, conds: map[*pattern.Step[V]]test[V]{}, untils: map[*pattern.Step[V]]test[V]{}, ids: map[*pattern.Step[V]]int32{},
-		stops: map[*pattern.Step[V]]int32{}, originals: map[int32]int32{}}
+		stops: map[*pattern.Step[V]]int32{}, originals: map[int32]int32{}, notNext: map[int32]bool{}}
 	c.number(p.Spec.Steps)
 	m.start = c.row(&chain[V]{steps: p.Spec.Steps}, c.state(nil, final))
+	for _, x := range c.twins {
+		c.stopAs(x[0], x[1])
+	}
 	m.at.known = make([]int8, len(m.ifs))
 	return m
 }
@@ -30,6 +36,8 @@ type compiler[V any] struct {
 	conds, untils map[*pattern.Step[V]]test[V]
 	ids           map[*pattern.Step[V]]int32
 	stops         map[*pattern.Step[V]]int32
+	twins         [][2]int32      // each with the state that it is the twin of
+	notNext       map[int32]bool  // the states of steps that must not be next
 	originals     map[int32]int32 // sinks as they were before a greedy step narrowed them
 }
 
@@ -62,17 +70,11 @@ type chain[V any] struct {
 	steps []pattern.Step[V]
 	group *pattern.Step[V] // nil: it is the pattern
 	first bool             // of the repetitions of the group, this is the first
-	after *pattern.Step[V] // what follows the group
+	// leaves: the first state of the group also proceeds to what is behind it.
+	leaves bool
 }
 
 func (ch *chain[V]) head(i int) bool { return ch.group != nil && i == 0 }
-
-func (ch *chain[V]) following(i int) *pattern.Step[V] {
-	if i+1 < len(ch.steps) {
-		return &ch.steps[i+1]
-	}
-	return ch.after
-}
 
 func (c *compiler[V]) state(s *pattern.Step[V], k kind) int32 {
 	x := state[V]{kind: k, step: -1}
@@ -138,11 +140,7 @@ func (c *compiler[V]) between(ch *chain[V], i int) (test[V], bool) {
 }
 
 func (c *compiler[V]) inside(ch *chain[V], i int) (test[V], bool) {
-	s, link := &ch.steps[i], ch.steps[i].Inner
-	if ch.head(i) {
-		link = ch.group.Inner
-	}
-	return c.passes(ch, s, link)
+	return c.passes(ch, &ch.steps[i], ch.steps[i].Inner)
 }
 
 // until narrows a condition to before the end of a step's repetitions.
@@ -167,6 +165,7 @@ func (c *compiler[V]) row(ch *chain[V], sink int32) int32 {
 			}
 		case s.Link == pattern.NotNext:
 			next := c.state(s, normal)
+			c.notNext[next] = true
 			a := proceed
 			if c.states[sink].kind == final {
 				a = ignore // not at once: it takes an event to know
@@ -191,11 +190,7 @@ func (c *compiler[V]) step(ch *chain[V], i int, sink int32) (first int32) {
 		first = c.times(ch, i, sink, sink, s.Min, s.Max)
 	default:
 		pass, ok := c.between(ch, i)
-		optional := s.Optional
-		if ch.head(i) {
-			optional = ch.first && ch.group.Optional
-		}
-		first = c.once(ch, i, sink, sink, once[V]{c.takes(ch, s), pass, ok, optional, true})
+		first = c.once(ch, i, sink, sink, once[V]{c.takes(ch, s), pass, ok, s.Optional, true})
 	}
 	c.stopOn(ch, i, first)
 	return first
@@ -230,9 +225,33 @@ func (c *compiler[V]) stopOn(ch *chain[V], i int, at int32) {
 
 // stopLoop makes what must not happen after a step end its repetitions.
 func (c *compiler[V]) stopLoop(ch *chain[V], i int, at int32) {
-	if s := ch.following(i); s != nil && s.Link == pattern.NotFollowedBy {
+	if i+1 < len(ch.steps) && ch.steps[i+1].Link == pattern.NotFollowedBy {
+		s := &ch.steps[i+1]
 		c.edge(proceed, at, c.stopped(ch, s), c.takes(ch, s))
 	}
+}
+
+// stopAs makes a twin stop on what its state stops on where it could proceed: what must not happen then, must not either
+// when something has been ignored.
+func (c *compiler[V]) stopAs(twin, of int32) {
+	seen := map[int32]bool{}
+	var look func(at int32, when test[V])
+	look = func(at int32, when test[V]) {
+		if seen[at] || c.notNext[at] {
+			return
+		}
+		seen[at] = true
+		for _, e := range c.states[at].edges {
+			switch {
+			case e.action != proceed:
+			case c.states[e.to].kind == stop:
+				c.edge(proceed, twin, e.to, and(when, e.ok))
+			default:
+				look(e.to, and(when, e.ok))
+			}
+		}
+	}
+	look(of, nil)
 }
 
 // withoutNots is the state behind an optional step that has happened: what must not happen before it may now. It is a copy
@@ -339,7 +358,7 @@ type once[V any] struct {
 func (c *compiler[V]) once(ch *chain[V], i int, sink, behind int32, o once[V]) int32 {
 	s := &ch.steps[i]
 	if s.Group != nil {
-		first := c.row(&chain[V]{steps: s.Group, group: s, first: o.first, after: ch.following(i)}, sink)
+		first := c.row(&chain[V]{steps: s.Group, group: s, first: o.first, leaves: o.optional}, sink)
 		if o.optional {
 			c.edge(proceed, first, behind, c.always(ch))
 		}
@@ -348,22 +367,18 @@ func (c *compiler[V]) once(ch *chain[V], i int, sink, behind int32, o once[V]) i
 	at := c.state(s, normal)
 	to := c.withoutNots(ch, i, sink)
 	c.edge(take, at, to, c.timely(s, o.take))
-	if o.optional && !ch.head(i) {
+	if o.optional {
 		c.leave(ch, s, at, behind)
 	}
 	if !o.passes {
 		return at
 	}
 	ignoring := at
-	if o.optional {
+	if o.optional || o.first && ch.head(i) && ch.leaves {
 		ignoring = c.state(s, normal)
 		c.edge(take, ignoring, to, c.timely(s, o.take))
 		c.edge(ignore, ignoring, ignoring, o.pass)
-		if o.first {
-			c.stopOn(ch, i, ignoring)
-		} else {
-			c.stopLoop(ch, i, ignoring)
-		}
+		c.twins = append(c.twins, [2]int32{ignoring, at})
 	}
 	c.edge(ignore, at, ignoring, o.pass)
 	return at
@@ -389,7 +404,7 @@ func (c *compiler[V]) loop(ch *chain[V], i int, sink int32) int32 {
 	s := &ch.steps[i]
 	if s.Group != nil {
 		end := c.state(s, normal)
-		first := c.row(&chain[V]{steps: s.Group, group: s, after: ch.following(i)}, end)
+		first := c.row(&chain[V]{steps: s.Group, group: s, leaves: true}, end)
 		c.edge(proceed, first, sink, c.always(ch))
 		c.edge(proceed, end, first, c.always(ch))
 		return first
@@ -412,7 +427,7 @@ func (c *compiler[V]) loop(ch *chain[V], i int, sink int32) int32 {
 		c.edge(take, ignoring, at, c.timely(s, taken))
 		c.edge(ignore, ignoring, ignoring, pass)
 		c.edge(ignore, at, ignoring, pass)
-		c.stopLoop(ch, i, ignoring)
+		c.twins = append(c.twins, [2]int32{ignoring, at})
 	}
 	return at
 }

@@ -17,9 +17,9 @@ import (
 // writing out its numbers of times, each the same pattern without any.
 
 type plain struct {
-	step         *pattern.Step[string]
-	link         pattern.Link
-	not, notNext *pattern.Step[string] // of a repetition: that must not happen before it, or as the next event
+	step *pattern.Step[string]
+	link pattern.Link
+	not  *pattern.Step[string] // that must not happen before it
 }
 
 // rows are the plain rows of steps, repeated at most limit times.
@@ -28,15 +28,9 @@ func rows(steps []pattern.Step[string], limit int) [][]plain {
 		return [][]plain{nil}
 	}
 	s := &steps[0]
-	// What must not happen after it, must not between its repetitions; what must not be next, not once it could be over.
-	var not, notNext *pattern.Step[string]
-	if len(steps) > 1 {
-		switch steps[1].Link {
-		case pattern.NotFollowedBy:
-			not = &steps[1]
-		case pattern.NotNext:
-			notNext = &steps[1]
-		}
+	var not *pattern.Step[string] // what must not happen after it, must not between its repetitions
+	if len(steps) > 1 && steps[1].Link == pattern.NotFollowedBy {
+		not = &steps[1]
 	}
 	lo, hi := 1, 1
 	if s.Repeated {
@@ -50,18 +44,58 @@ func rows(steps []pattern.Step[string], limit int) [][]plain {
 			out = append(out, rest)
 		}
 		for n := lo; n <= hi; n++ {
-			row := []plain{{step: s, link: s.Link}}
-			for k := 1; k < n; k++ {
-				x := plain{step: s, link: s.Inner, not: not}
-				if k >= s.Min {
-					x.notNext = notNext
+			for _, row := range repeated(s, not, n, limit) {
+				if row = append(row, rest...); events(row) <= limit {
+					out = append(out, row)
 				}
-				row = append(row, x)
 			}
-			out = append(out, append(row, rest...))
 		}
 	}
 	return out
+}
+
+// repeated are the plain rows of a step that happens n times.
+func repeated(s, not *pattern.Step[string], n, limit int) [][]plain {
+	if n == 0 {
+		return [][]plain{nil}
+	}
+	link := s.Inner
+	if n == 1 {
+		link = s.Link
+	}
+	once := [][]plain{{{step: s, link: link}}}
+	if s.Group != nil {
+		once = nil
+		for _, row := range rows(s.Group, limit) {
+			if row[0].step == &s.Group[0] { // it is there
+				row[0].link = link
+			}
+			once = append(once, row)
+		}
+	}
+	var out [][]plain
+	for _, before := range repeated(s, not, n-1, limit) {
+		for _, row := range once {
+			row = append(slices.Clone(before), row...)
+			if n > 1 {
+				row[len(before)].not = not
+			}
+			if events(row) <= limit {
+				out = append(out, row)
+			}
+		}
+	}
+	return out
+}
+
+// events is how many events a row takes.
+func events(row []plain) (n int) {
+	for _, x := range row {
+		if !x.step.Not() {
+			n++
+		}
+	}
+	return n
 }
 
 type timed struct {
@@ -69,8 +103,9 @@ type timed struct {
 	at int64
 }
 
-// matches are the matches of a row in the events.
-func matches(row []plain, events []timed, within int64) (list []string) {
+// matches are the matches of one of the rows in the events. A partial match stands for all rows that agree so far: what
+// must not happen next in one of them, ends it.
+func matches(row []plain, all [][]plain, events []timed, within int64) (list []string) {
 	var try func(i, last int, so []string)
 	first := 0
 	try = func(i, last int, so []string) {
@@ -78,32 +113,34 @@ func matches(row []plain, events []timed, within int64) (list []string) {
 			list = append(list, strings.Join(so, " "))
 			return
 		}
-		var nots []*pattern.Step[string] // that must not happen before the step
-		strictNot := (*pattern.Step[string])(nil)
-		j := i
-		for ; row[j].step.Not(); j++ {
-			if row[j].link == pattern.NotNext {
-				strictNot = row[j].step
-			} else {
-				nots = append(nots, row[j].step)
+		var nots, notNext []*pattern.Step[string]
+		for _, other := range all {
+			if len(other) <= i || !slices.Equal(other[:i], row[:i]) {
+				continue
 			}
+			for k := i; other[k].step.Not(); k++ {
+				if other[k].link == pattern.NotNext {
+					notNext = append(notNext, other[k].step)
+				} else {
+					nots = append(nots, other[k].step)
+				}
+			}
+		}
+		j := i
+		for row[j].step.Not() {
+			j++
 		}
 		p := row[j]
 		if p.not != nil {
 			nots = append(nots, p.not)
-		}
-		if p.notNext != nil {
-			strictNot = p.notNext
 		}
 		for k := last + 1; k < len(events); k++ {
 			e := events[k]
 			if last >= 0 && within > 0 && e.at-events[first].at >= within {
 				return
 			}
-			if strictNot != nil && k == last+1 && strictNot.If(e.v) {
-				return
-			}
-			if slices.ContainsFunc(nots, func(s *pattern.Step[string]) bool { return s.If(e.v) }) {
+			met := func(s *pattern.Step[string]) bool { return s.If(e.v) }
+			if slices.ContainsFunc(nots, met) || k == last+1 && slices.ContainsFunc(notNext, met) {
 				return
 			}
 			if p.step.If(e.v) {
@@ -125,27 +162,51 @@ func matches(row []plain, events []timed, within int64) (list []string) {
 
 // drawn is a random pattern.
 func drawn(t *rapid.T) pattern.Pattern[string] {
+	p := drawnRow(t, rapid.IntRange(1, 4).Draw(t, "steps"), "", 0)
+	if rapid.Bool().Draw(t, "timed") {
+		p = p.Within(time.Duration(rapid.IntRange(1, 12).Draw(t, "within")) * time.Millisecond)
+	}
+	return p
+}
+
+func drawnRow(t *rapid.T, n int, names string, depth int) (p pattern.Pattern[string]) {
 	cond := func() func(string) bool {
 		return is(rapid.SampledFrom([]string{"a", "b", "c", "ab", "bc"}).Draw(t, "if"))
 	}
-	p := pattern.Begin("0", cond())
-	n := rapid.IntRange(1, 3).Draw(t, "steps")
-	for i := range n + 1 {
-		name := fmt.Sprint(i)
+	for i := range n {
+		name := names + fmt.Sprint(i)
+		var last *pattern.Step[string]
 		if i > 0 {
-			optional := p.Spec.Steps[len(p.Spec.Steps)-1].Optional
-			switch k := rapid.IntRange(0, 7).Draw(t, "link"); {
-			case k < 2:
-				p = p.Next(name, cond())
-			case k < 5 || optional || i == n:
-				p = p.FollowedBy(name, cond())
-			case k == 5:
-				p = p.FollowedByAny(name, cond())
-			case k == 6:
-				p = p.NotFollowedBy(name, is("n")).FollowedBy(name+"'", cond())
-			default:
-				p = p.NotNext(name, is("n")).FollowedByAny(name+"'", cond())
-			}
+			last = &p.Spec.Steps[len(p.Spec.Steps)-1]
+		}
+		mayNot := i > 0 && !last.Optional
+		not := false
+		group := depth < 2 && !(depth > 0 && i == 0) && rapid.IntRange(0, 5).Draw(t, "group") == 0
+		var g pattern.Pattern[string]
+		if group {
+			g = drawnRow(t, rapid.IntRange(1, 2).Draw(t, "steps of group"), name+".", depth+1)
+		}
+		switch k := rapid.IntRange(0, 7).Draw(t, "link"); {
+		case i == 0 && group:
+			p = pattern.BeginGroup(g)
+		case i == 0:
+			p = pattern.Begin(name, cond())
+		case k < 2 && group:
+			p = p.NextGroup(g)
+		case k < 2:
+			p = p.Next(name, cond())
+		case k < 4 && group:
+			p = p.FollowedByAnyGroup(g)
+		case group:
+			p = p.FollowedByGroup(g)
+		case k == 5:
+			p = p.FollowedByAny(name, cond())
+		case k == 6 && mayNot:
+			p, not = p.NotFollowedBy(name, is("n")).FollowedBy(name+"'", cond()), true
+		case k == 7 && mayNot:
+			p, not = p.NotNext(name, is("n")).FollowedByAny(name+"'", cond()), true
+		default:
+			p = p.FollowedBy(name, cond())
 		}
 		repeated := true
 		switch rapid.IntRange(0, 6).Draw(t, "times") {
@@ -166,15 +227,10 @@ func drawn(t *rapid.T) pattern.Pattern[string] {
 				p = p.AllowCombinations()
 			}
 		}
-		// What must not happen before an optional step, and may once that has happened, the model does not know; nor an
-		// optional beginning.
-		before := len(p.Spec.Steps) - 2
-		if i > 0 && i < n && !p.Spec.Steps[before].Not() && rapid.IntRange(0, 3).Draw(t, "optional") == 0 {
+		// What must not happen before an optional step, and may once that has happened, the model does not know.
+		if i < n-1 && !not && rapid.IntRange(0, 3).Draw(t, "optional") == 0 {
 			p = p.Optional()
 		}
-	}
-	if rapid.Bool().Draw(t, "timed") {
-		p = p.Within(time.Duration(rapid.IntRange(1, 12).Draw(t, "within")) * time.Millisecond)
 	}
 	return p
 }
@@ -192,8 +248,9 @@ func TestAgainstModel(t *testing.T) {
 			events = append(events, timed{fmt.Sprint(rapid.SampledFrom([]string{"a", "b", "c", "n"}).Draw(t, "kind"), i), now})
 		}
 		var want []string
-		for _, row := range rows(p.Spec.Steps, len(events)) {
-			want = append(want, matches(row, events, p.Spec.Within.Milliseconds())...)
+		all := rows(p.Spec.Steps, len(events))
+		for _, row := range all {
+			want = append(want, matches(row, all, events, p.Spec.Within.Milliseconds())...)
 		}
 		var have []string
 		m := Compile(p)
