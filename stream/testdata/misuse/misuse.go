@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/millstream-go/millstream/connect/kafka"
+	"github.com/millstream-go/millstream/pattern"
 	"github.com/millstream-go/millstream/sink"
 	"github.com/millstream-go/millstream/source"
 	"github.com/millstream-go/millstream/stream"
@@ -44,4 +45,12 @@ func misuse(topo *stream.Topology) {
 
 	// A window is one of the kinds of package window.
 	txns.KeyBy(txn.card).Window(time.Minute) // want "window.Window"
+
+	// A pattern is looked for in keyed streams of its events.
+	some := pattern.Begin("some", func(txn) bool { return true })
+	line := pattern.Begin("line", func(string) bool { return true })
+	txns.Detect("some", some, func(string, pattern.Match[txn]) int { return 0 })                    // want "txns.Detect undefined"
+	txns.KeyBy(txn.card).Detect("line", line, func(string, pattern.Match[txn]) int { return 0 })    // want "Pattern\[string\]"
+	txns.KeyBy(txn.card).Detect("some", some, func(string, pattern.Match[string]) int { return 0 }) // want "Match\[string\]"
+	some.FollowedByGroup(line)                                                                      // want "Pattern\[string\]"
 }
