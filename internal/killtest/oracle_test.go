@@ -133,6 +133,12 @@ func TestStateIsCompared(t *testing.T) {
 	good[key("counts", "k")][9] = 3
 	assert.NotZero(t, check(good))
 	good[key("counts", "k")][9] = 2
+	codecs := string([]byte{kindCodecs}) + key("seen", "")[1:]
+	good[codecs] = []byte("\x01\x06string\x09json/v2:x")
+	assert.Zero(t, check(good))
+	good[codecs] = []byte("\x01\x05int64\x09json/v2:x")
+	assert.NotZero(t, check(good))
+	delete(good, codecs)
 	good[key("alarms", "a")] = []byte{1, 0}
 	assert.NotZero(t, check(good))
 }

@@ -19,6 +19,7 @@ const (
 	kindValue  = 0x01
 	kindWindow = 0x02
 	kindTimer  = 0x03
+	kindCodecs = 0x0d
 	kindMarker = 0x10
 )
 
@@ -65,6 +66,10 @@ func (o *oracle) fold(state map[string][]byte, recs []*kgo.Record) {
 
 func (o *oracle) compare(state map[string][]byte) {
 	counts, tallies := map[string]int64{}, map[string]tally{}
+	named := map[uint32]bool{}
+	for _, name := range []string{"windows", "seen", "counts", "alarms"} {
+		named[storeID(name)] = true
+	}
 	for key, value := range state {
 		if len(key) < 7 {
 			o.wrong("changelog entry %x", key)
@@ -90,6 +95,10 @@ func (o *oracle) compare(state map[string][]byte) {
 				o.wrong("state of key %s: %v", user, err)
 			}
 			tallies[user] = t
+		case key[0] == kindCodecs && user == "" && named[store]: // what the store was written with: a version, the keys' codec, the values'
+			if !bytes.HasPrefix(value, []byte("\x01\x06string")) {
+				o.wrong("store %x says that it was written with %q", store, value)
+			}
 		default:
 			o.wrong("entry %x of %d bytes should not be in the state any more", key, len(value))
 		}
