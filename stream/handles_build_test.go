@@ -85,7 +85,10 @@ func TestDescribeHandles(t *testing.T) {
 	text := boxes(100, 0)().Describe(stream.Text)
 	assert.Contains(t, text, `list store "box/l", key string, value string`)
 	assert.Contains(t, text, `map store "box/m", key string, sorted int64, value string`)
+	assert.Contains(t, text, `process store "box", key string`+"\n")
 	assert.Contains(t, boxes(100, 0)().Describe(stream.JSON), `"handles"`)
+	assert.Contains(t, boxes(100, 0)().Describe(stream.DOT), `[label="box/m", shape=cylinder]`)
+	assert.Contains(t, boxes(100, 0)().Describe(stream.Mermaid), `[("box/m")]`)
 }
 
 func TestSortedKeys(t *testing.T) {

@@ -360,6 +360,48 @@ func TestTTLChanges(t *testing.T) {
 	assert.Equal(t, []string{"a: "}, d.Drain[string]("out"))
 }
 
+// Timers see and change the handles of their key, in every partition, behind a repartition; what a record has done before
+// its function panics is taken back.
+func TestHandlesInTimers(t *testing.T) {
+	type seen struct {
+		times state.List[int64]
+		last  state.Versioned[string]
+	}
+	build := made(func(topo *stream.Topology) {
+		rekeyed(topo, "in", 0).ProcessWith("p", func(h *stream.Handles[string]) seen {
+			return seen{h.List("times", state.Spec[int64]{}), h.Versioned("last", state.Spec[string]{TTL: duration(1000)})}
+		}, func(p *stream.Process[string, seen, string], v string) {
+			p.State().times.Append(p.Time().UnixMilli())
+			p.State().last.Put(p.Time(), v)
+			p.SetTimer(p.Time().Add(duration(10)))
+			if strings.HasSuffix(v, "!") {
+				panic("boom")
+			}
+		}, func(p *stream.Process[string, seen, string], tm stream.Timer) {
+			var times []int64
+			for at := range p.State().times.All() {
+				times = append(times, at)
+			}
+			v, _ := p.State().last.AsOf(tm.At.Add(-duration(10)))
+			p.Emit(fmt.Sprint(p.Key(), tm.At.UnixMilli(), times, v))
+			if len(times) > 1 {
+				p.State().times.Clear()
+			}
+		}).To(to("out"))
+	})
+	streamtest.EveryWay(t, build, func(t *testing.T, d *streamtest.Driver) {
+		for i, r := range []string{"a:x@1", "b:x@2", "a:y!@3", "a:y@5", "b:z@7"} {
+			rec := at(r)
+			rec.Partition = int32(i % 2)
+			d.PipeTo("in", rec)
+		}
+		d.Advance(ms(100))
+		got := d.Drain[string]("out")
+		slices.Sort(got) // there are several tasks
+		assert.Equal(t, []string{"a11 [1 5]a:x", "a15 []a:y", "b12 [2 7]b:x", "b17 []b:z"}, got)
+	}, streamtest.Topic("in", 2), streamtest.Partitions(3))
+}
+
 // compact brings the keys that a topic holds, once compacted, up to date.
 func compact(d *streamtest.Driver, topic string, keys map[string]bool) {
 	for _, r := range d.Records(topic) {

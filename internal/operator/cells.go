@@ -23,8 +23,9 @@ import (
 //
 // A cell has expired when the watermark is more than the TTL past its time (see lapsed). Readers pass over it; the sweep
 // removes it. A sweep goes through the store in steps, each with a move of the watermark, and begins anew after half of
-// the TTL, so that an entry takes at most half as long again as it lives. No timer is kept for an entry, which would be
-// a second entry.
+// the TTL, so that an entry takes at most half as long again as it lives. What it looks at has been written within that
+// time, so each write is looked at three times, more or less. No timer is kept for an entry, which would be a second
+// entry.
 type Cells[K, S comparable, V any] struct {
 	rows[cell[K, S], V]
 	CellsSpec[K, S, V]

@@ -192,7 +192,10 @@ func (s *Store) described() *describedStore {
 }
 
 func (s *describedStore) label() string {
-	l := fmt.Sprintf("%s store %q, key %s, value %s", s.Kind, s.Name, s.Key, s.Value)
+	l := fmt.Sprintf("%s store %q, key %s", s.Kind, s.Name, s.Key)
+	if s.Value != "" {
+		l += ", value " + s.Value
+	}
 	if s.Window != "" {
 		l += ", " + s.Window
 	}
@@ -244,6 +247,9 @@ func (d *description) dot() string {
 			if n.Store != nil {
 				fmt.Fprintf(&b, "    s%d [label=%s, shape=cylinder];\n    n%d -> s%d [dir=both, style=dashed];\n", n.ID, quote(n.Store.Name), n.ID, n.ID)
 			}
+			for k, h := range n.Handles {
+				fmt.Fprintf(&b, "    s%d_%d [label=%s, shape=cylinder];\n    n%d -> s%d_%d [dir=both, style=dashed];\n", n.ID, k, quote(h.Name), n.ID, n.ID, k)
+			}
 		}
 		b.WriteString("  }\n")
 	}
@@ -265,6 +271,9 @@ func (d *description) mermaid() string {
 			fmt.Fprintf(&b, "    n%d[%s]\n", n.ID, entity(n.label()))
 			if n.Store != nil {
 				fmt.Fprintf(&b, "    s%d[(%s)]\n    n%d <-.-> s%d\n", n.ID, entity(n.Store.Name), n.ID, n.ID)
+			}
+			for k, h := range n.Handles {
+				fmt.Fprintf(&b, "    s%d_%d[(%s)]\n    n%d <-.-> s%d_%d\n", n.ID, k, entity(h.Name), n.ID, n.ID, k)
 			}
 		}
 		b.WriteString("  end\n")
