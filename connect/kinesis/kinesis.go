@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	api "github.com/aws/aws-sdk-go-v2/service/kinesis"
@@ -37,6 +38,8 @@ type Streams struct {
 	// CallsPerSecond bounds the calls of GetRecords for a shard. The service allows five, shared by all that read the stream by
 	// polling. The default is 5.
 	CallsPerSecond float64
+	// BytesPerSecond bounds what is read of a shard. The service allows 2 MiB, shared in the same way. The default is 2 MiB.
+	BytesPerSecond int
 	// CallTimeout is the deadline of each call. The default is 10 seconds.
 	CallTimeout time.Duration
 	// DiscoverEvery is how often the shards are listed, beside the end of each shard. The default is one minute.
@@ -49,6 +52,8 @@ type Streams struct {
 	Write Write
 	// Observe, if it is not nil, is told what happens; see Event. It is called from several goroutines, and must not block.
 	Observe func(Event)
+
+	log *slog.Logger
 }
 
 var _ connect.Connector = Streams{}
@@ -70,6 +75,9 @@ func (s Streams) Check() (errs []error) {
 	if s.Tasks < 1 {
 		errs = append(errs, fmt.Errorf("Tasks is %d: it must be at least 1", s.Tasks))
 	}
+	if s.BytesPerSecond < 1 {
+		errs = append(errs, fmt.Errorf("BytesPerSecond is %d: it must be at least 1", s.BytesPerSecond))
+	}
 	if s.CallsPerSecond <= 0 {
 		errs = append(errs, fmt.Errorf("CallsPerSecond is %v: it must be more than 0", s.CallsPerSecond))
 	}
@@ -80,6 +88,7 @@ func (s Streams) withDefaults() Streams {
 	def(&s.Tasks, 16)
 	def(&s.PollEvery, time.Second)
 	def(&s.CallsPerSecond, 5)
+	def(&s.BytesPerSecond, 2<<20)
 	def(&s.CallTimeout, 10*time.Second)
 	def(&s.DiscoverEvery, time.Minute)
 	s.Write = s.Write.withDefaults()
@@ -99,9 +108,16 @@ func def[T comparable](p *T, v T) {
 	}
 }
 
+// patience is how long the service may be out of reach when a session is opened.
+const patience = 30 * time.Second
+
 // Open implements connect.Connector.
 func (s Streams) Open(ctx context.Context, app connect.App) (connect.Session, error) {
-	return open(ctx, s.withDefaults(), app)
+	s = s.withDefaults()
+	s.log = app.Logger
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return open(limited, s, app)
 }
 
 // Event is something that has happened and that an operator of the application may want to count.

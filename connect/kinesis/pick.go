@@ -183,6 +183,10 @@ func (w *writer) send(ctx context.Context, req *request) error {
 // lost puts a whole request back after a failed call, which may have been done nevertheless.
 func (w *writer) lost(ctx context.Context, req *request, err error) {
 	w.c.tell(err, w.name, "")
+	if w.mu.Lock(); w.tries >= sayAfter {
+		w.c.log.Warn("a stream cannot be written; trying again", "stream", w.name, "tries", w.tries+1, "err", err)
+	}
+	w.mu.Unlock()
 	var all []*entry
 	for _, p := range req.puts {
 		all = append(all, p.entries...)

@@ -19,7 +19,7 @@ import (
 // reader reads one shard by polling.
 //
 // It asks again as soon as the limits allow while there is more, and every PollEvery otherwise. The limits are calls per
-// second and 2 MiB per second, and up to 10 MiB in one answer, after which the service refuses for some seconds: so an answer
+// second and bytes per second, and up to 10 MiB in one answer, after which the service refuses for some seconds: so an answer
 // is followed by the time that its bytes are worth.
 type reader struct {
 	s      *session
@@ -49,10 +49,9 @@ type poll struct {
 }
 
 const (
-	shardBytesPerSecond = 2 << 20
-	maxAnswer           = 10 << 20 // bytes
-	maxAnswerRecords    = 10_000
-	recordOverhead      = 96 // bytes that a record takes in memory, beside its own
+	maxAnswer        = 10 << 20 // bytes
+	maxAnswerRecords = 10_000
+	recordOverhead   = 96 // bytes that a record takes in memory, beside its own
 )
 
 // newReader is called with the session locked.
@@ -107,7 +106,7 @@ func (r *reader) read() error {
 		if behind == 0 {
 			pause = max(every, r.s.c.PollEvery)
 		}
-		pause = max(pause, time.Duration(float64(bytes)/shardBytesPerSecond*float64(time.Second)))
+		pause = max(pause, time.Duration(float64(bytes)/float64(r.s.c.BytesPerSecond)*float64(time.Second)))
 		sleep(r.ctx, pause-time.Since(begun))
 	}
 	return nil

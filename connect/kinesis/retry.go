@@ -21,6 +21,7 @@ type backoff struct{ tries int }
 const (
 	firstWait = 50 * time.Millisecond
 	longWait  = 10 * time.Second
+	sayAfter  = 6 // tries, some seconds
 )
 
 func (b *backoff) wait(ctx context.Context) {
@@ -94,6 +95,7 @@ func fatal(what string, err error) error {
 // ends, or with an error that wraps connect.ErrStop.
 func call[O any](ctx context.Context, c *Streams, what, stream, shard string, f func(context.Context) (O, error)) (out O, err error) {
 	var b backoff
+	var last error
 	for {
 		limited, cancel := context.WithTimeout(ctx, c.CallTimeout)
 		out, err = f(limited)
@@ -102,8 +104,9 @@ func call[O any](ctx context.Context, c *Streams, what, stream, shard string, f 
 			return out, nil
 		}
 		if ctx.Err() != nil {
-			return out, fmt.Errorf("%s: %w", what, ctx.Err())
+			return out, errors.Join(fmt.Errorf("%s: %w", what, ctx.Err()), last)
 		}
+		last = err
 		if code(err) == "ExpiredIteratorException" {
 			return out, err
 		}
@@ -111,6 +114,9 @@ func call[O any](ctx context.Context, c *Streams, what, stream, shard string, f 
 			return out, e
 		}
 		c.tell(err, stream, shard)
+		if b.tries >= sayAfter {
+			c.log.Warn("Kinesis does not do what it is asked; trying again", "what", what, "stream", stream, "shard", shard, "tries", b.tries+1, "err", err)
+		}
 		b.wait(ctx)
 	}
 }

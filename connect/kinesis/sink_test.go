@@ -219,6 +219,19 @@ func TestRefusesWhatIsNotBuilt(t *testing.T) {
 	require.Len(t, kinesis.Streams{Client: f.client, Tasks: -1, PollEvery: -1, Write: kinesis.Write{Share: 2}}.Check(), 3, fmt.Sprint(kinesis.Streams{Client: f.client, Tasks: -1}.Check()))
 }
 
+// A service that is out of reach is told of, and the application goes on once it is there.
+func TestOutage(t *testing.T) {
+	f := start(t, kinesistest.Options{})
+	f.CreateStream("in", 1)
+	f.CreateStream("out", 1)
+	f.put("in", 2, "a")
+	f.Fault(kinesistest.Fault{Times: 8, Error: "InternalFailure"})
+	in := f.run(copies(), t.TempDir(), f.streams())
+	require.Eventually(t, func() bool { return f.Pending() == 0 }, patience, time.Millisecond)
+	require.Zero(t, f.arrived(in))
+	require.Contains(t, in.log.String(), "Kinesis does not do what it is asked; trying again")
+}
+
 // State is spread over a number of tasks that must stay.
 func TestTasksStay(t *testing.T) {
 	f := start(t, kinesistest.Options{})

@@ -388,7 +388,7 @@ func TestDamagedAggregate(t *testing.T) {
 	f.put("in", 1, "a")
 	in := f.run(tallies(source.OnError(onerror.DeadLetter("dead"))), t.TempDir(), f.streams())
 	f.expect(in)
-	require.Len(t, f.read("dead"), 1)
+	require.Eventually(t, func() bool { return len(f.read("dead")) == 1 }, patience, time.Millisecond)
 	require.Equal(t, 1, f.events.of(kinesis.BadAggregate))
 }
 
