@@ -231,13 +231,17 @@ func (r *reader) gap(first source.Position) error {
 		return nil
 	}
 	r.whole = true
-	part := r.o.id.partition()
-	if r.s.specs[part.Stream].Range.Deleted == source.DeletedFails {
-		return fmt.Errorf("%w: %v is read from position %v on, and the first record that is left is %v. Say source.OnDeleted(source.DeletedSkips) to go on there: %w", connect.ErrDeleted, part, found, first, errGap)
+	return r.s.missed(r.o.id.partition(), found, first)
+}
+
+// missed does what the source says of records that were deleted before they were read.
+func (s *session) missed(part source.Partition, from, to source.Position) error {
+	if s.specs[part.Stream].Range.Deleted == source.DeletedFails {
+		return fmt.Errorf("%w: %v is read from position %v on, and nothing is left before %v. Say source.OnDeleted(source.DeletedSkips) to go on there: %w", connect.ErrDeleted, part, from, to, errGap)
 	}
-	r.s.log.Warn("records were deleted before they were read", "partition", part.String(), "from", found.String(), "to", first.String())
-	if r.s.app.OnGap != nil {
-		r.s.app.OnGap(part, found, first)
+	s.log.Warn("records were deleted before they were read", "partition", part.String(), "from", from.String(), "to", to.String())
+	if s.app.OnGap != nil {
+		s.app.OnGap(part, from, to)
 	}
 	return nil
 }

@@ -62,6 +62,10 @@ func (s *session) join(ctx context.Context) (Membership, error) {
 		list, parts = append(list, sh), append(parts, sh.partition())
 	}
 	s.mu.Unlock()
+	gone := s.forgotten(list)
+	for _, id := range gone {
+		parts = append(parts, id.partition())
+	}
 	known := map[string]bool{}
 	if k, ok := s.h.(connect.Keeper); ok && s.alone {
 		kept, err := k.Kept(parts)
@@ -71,6 +75,14 @@ func (s *session) join(ctx context.Context) (Membership, error) {
 		for _, sh := range list {
 			if at, ok := kept[sh.partition()]; ok {
 				m.Kept[sh.ShardID], known[sh.Stream] = at, true
+			}
+		}
+		for _, id := range gone {
+			if at, ok := kept[id.partition()]; ok && at != connect.Ended {
+				known[id.Stream] = true
+				if err := s.missed(id.partition(), at, connect.Ended); err != nil {
+					return nil, err
+				}
 			}
 		}
 	}
@@ -88,6 +100,21 @@ func (s *session) join(ctx context.Context) (Membership, error) {
 		return nil, fmt.Errorf("make the leases of shards: %w", err)
 	}
 	return member, nil
+}
+
+// forgotten are the shards that others come from and that the stream has no longer.
+func (s *session) forgotten(list []Shard) (gone []ShardID) {
+	for _, sh := range list {
+		for _, p := range sh.Parents {
+			id := ShardID{sh.Stream, p}
+			if _, there := s.shards[id]; !there && !slices.Contains(gone, id) {
+				if _, err := index(p); err == nil {
+					gone = append(gone, id)
+				}
+			}
+		}
+	}
+	return gone
 }
 
 // discover lists the shards and tells the leases of them.

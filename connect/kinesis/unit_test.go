@@ -127,3 +127,38 @@ func TestJitter(t *testing.T) {
 		}
 	}
 }
+
+// A shard that the stream has forgotten before it was read to its end is missed, whichever others go on.
+func TestForgottenShard(t *testing.T) {
+	shards := func(ids ...string) (m map[ShardID]Shard) {
+		m = map[ShardID]Shard{}
+		for _, id := range ids {
+			m[ShardID{"s", id}] = Shard{ShardID: ShardID{"s", id}, Parents: []string{"shardId-000", "shardId-001"}}
+		}
+		return m
+	}
+	read := source.Position{High: 1, Low: 7}
+	join := func(what source.Deleted, kept map[source.Partition]source.Position) error {
+		s := &session{c: Streams{Leases: InProcess{}}, alone: true, log: slog.New(slog.DiscardHandler), shards: shards("shardId-001", "shardId-002"), opened: map[ShardID]bool{}, h: keeper{kept: kept},
+			specs: map[string]connect.SourceSpec{"s": {Range: source.Range{Deleted: what}}}}
+		m, err := s.join(t.Context())
+		if err == nil {
+			require.NoError(t, m.Close(t.Context()))
+		}
+		return err
+	}
+	first := source.Partition{Stream: "s", Index: 0}
+	require.NoError(t, join(source.DeletedFails, nil))
+	require.NoError(t, join(source.DeletedFails, map[source.Partition]source.Position{first: connect.Ended}))
+	require.ErrorIs(t, join(source.DeletedFails, map[source.Partition]source.Position{first: read}), connect.ErrDeleted)
+	require.NoError(t, join(source.DeletedSkips, map[source.Partition]source.Position{first: read}))
+}
+
+type keeper struct {
+	connect.Handler
+	kept map[source.Partition]source.Position
+}
+
+func (k keeper) Kept([]source.Partition) (map[source.Partition]source.Position, error) {
+	return k.kept, nil
+}

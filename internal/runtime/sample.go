@@ -143,7 +143,11 @@ func (s *sampler) gap(p source.Partition, from, to source.Position) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.gaps[p] += to.Offset() - from.Offset()
+	n := to.Offset() - from.Offset()
+	if to.High != 0 { // a system that does not count its records one by one
+		n = 1
+	}
+	s.gaps[p] += n
 }
 
 // discarded notes that a local copy of a task's state was of no use.
