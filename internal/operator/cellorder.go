@@ -75,6 +75,13 @@ func (o *order[S]) find(sub []byte) (int, bool) {
 	return slices.BinarySearchFunc(o.list, sub, func(l listed[S], sub []byte) int { return bytes.Compare(l.bytes, sub) })
 }
 
+// learn finds the order of the key at hand, if it is not known. It is for keys that have few cells because of their TTL.
+func (o *Cells[K, S, V]) learn() {
+	if k, _ := o.At(); o.orders.of[k] == nil {
+		o.Scan(nil, nil, func(S, V) bool { return true })
+	}
+}
+
 // follow is a scan of a key whose order is known. A cell that is not in the cache any more is read by itself.
 func (o *Cells[K, S, V]) follow(x *order[S], k K, lo, hi []byte, f func(s S, v V) bool) error {
 	i, _ := x.find(lo)

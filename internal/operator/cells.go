@@ -33,6 +33,7 @@ type Cells[K, S comparable, V any] struct {
 	// fresh are the cells, by key, that the store may not have as they are.
 	fresh  map[K][]S
 	orders orders[K, S]
+	single bool // a key has one cell, and is never scanned
 	sweep  sweep
 }
 
@@ -92,7 +93,7 @@ func (o *Cells[K, S, V]) lapsed(s S, time int64) bool {
 
 // touch notes that an entry is about to be another than the one in the store.
 func (o *Cells[K, S, V]) touch(e *entry[cell[K, S], V]) {
-	if !e.listed {
+	if !e.listed && !o.single {
 		e.listed = true
 		o.fresh[e.key.key] = append(o.fresh[e.key.key], e.key.sub)
 	}

@@ -20,7 +20,9 @@ type ValueHandle[K comparable, V any] struct {
 // NewValueHandle adds a handle to a task.
 func NewValueHandle[K comparable, V any](t *task.Task, clock *task.Clock, s CellsSpec[K, struct{}, V], reduce func(sum, v V) V) ValueHandle[K, V] {
 	s.Subs = nothing{}
-	return ValueHandle[K, V]{newCells(t, clock, s).added(), reduce}
+	c := newCells(t, clock, s)
+	c.single = true
+	return ValueHandle[K, V]{c.added(), reduce}
 }
 
 // Get implements state.Value.
@@ -146,6 +148,7 @@ func (h WindowHandle[K, V]) Delete(start time.Time) { h.m.Delete(start.UnixMilli
 // Range implements state.Window.
 func (h WindowHandle[K, V]) Range(from, to time.Time) iter.Seq2[time.Time, V] {
 	return func(yield func(time.Time, V) bool) {
+		h.m.learn()
 		h.m.Range(from.UnixMilli(), to.UnixMilli())(func(start int64, v V) bool { return yield(time.UnixMilli(start).UTC(), v) })
 	}
 }
@@ -172,6 +175,7 @@ func (h VersionedHandle[K, V]) AsOf(at time.Time) (v V, ok bool) {
 	if behind(ms, h.c.TTL, h.c.clock.W) {
 		return v, false
 	}
+	h.c.learn()
 	lo, _ := newestFirst{}.Append(nil, ms)
 	h.c.Scan(lo, nil, func(_ int64, x V) bool {
 		v, ok = x, true
