@@ -66,7 +66,7 @@ func TestKilled(t *testing.T) {
 		} else {
 			require.NoError(t, f.Split("in", open[round%len(open)]))
 		}
-		f.put("in", 10, keys...)
+		f.putPacked("in", 2, keys...)
 		writes := rand.IntN(20) + 6
 		require.Eventually(t, func() bool { return f.Calls()["PutRecords"] >= before+writes || f.counted(keys) }, patience, time.Millisecond)
 		require.NoError(t, self.Process.Kill())

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
@@ -161,4 +163,26 @@ type keeper struct {
 
 func (k keeper) Kept([]source.Partition) (map[source.Partition]source.Position, error) {
 	return k.kept, nil
+}
+
+// Reading that goes on in the middle of an aggregate brings exactly the rest of it.
+func TestMiddleOfAnAggregate(t *testing.T) {
+	var a kpl.Aggregate
+	for i := range 5 {
+		a.Add(kpl.Record{Key: "k", Data: []byte{byte(i)}})
+	}
+	whole := kpl.Range{End: kpl.Hash{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}}
+	for from := range int64(7) {
+		s := &session{c: Streams{Observe: func(Event) {}}, log: slog.New(slog.DiscardHandler)}
+		pos := source.Position{High: 1, Low: 9}
+		r := &reader{s: s, o: &owned{id: ShardID{"s", "shardId-0"}}, hashes: whole, next: source.Position{High: 1, Low: 9, Sub: from}}
+		var b source.Batch
+		r.unpack(&b, &types.Record{Data: a.Bytes(), PartitionKey: aws.String("k"), SequenceNumber: aws.String("1")}, pos)
+		require.Len(t, b.Records, int(max(5-from, 0)))
+		for i, rec := range b.Records {
+			require.Equal(t, []byte{byte(from) + byte(i)}, rec.Value)
+			require.Equal(t, source.Position{High: 1, Low: 9, Sub: from + int64(i)}, rec.Position)
+		}
+		require.Equal(t, source.Position{High: 1, Low: 9, Sub: max(from, 5)}, r.next)
+	}
 }
