@@ -2,7 +2,7 @@
 # killtest.sh - kills and freezes the processes of an application that works on a real Kafka, and compares everything it
 # has written, and its state, with what it should be: nothing lost, nothing doubled, nothing wrong.
 #
-#   killtest.sh [--kills 20] [--seed 1] [--guarantee exactly-once|at-least-once|at-most-once] [--rate 1500]
+#   killtest.sh [--kills 20] [--seed 1] [--guarantee exactly-once|at-least-once|at-most-once] [--rate 1500] [--standbys 0]
 #   killtest.sh --plant NAME|all [--seed 1]       run a build with a known mistake in it; the checker must find it
 #   killtest.sh ... [--keep DIR]                  keep state, logs and the broker's log in DIR
 #
@@ -41,7 +41,7 @@ usage() { sed -n '2,/^set -euo/p' "$0" | sed '$d; s/^# \{0,1\}//'; }
 plant='' keep='' args=()
 while [[ $# -gt 0 ]]; do
   case $1 in
-    --kills | --seed | --guarantee | --rate) [[ $# -gt 1 ]] || die "$1 wants a value"; args+=("-${1#--}" "$2"); shift 2 ;;
+    --kills | --seed | --guarantee | --rate | --standbys) [[ $# -gt 1 ]] || die "$1 wants a value"; args+=("-${1#--}" "$2"); shift 2 ;;
     --plant) [[ $# -gt 1 ]] || die "--plant wants a name"; plant=$2; shift 2 ;;
     --keep) [[ $# -gt 1 ]] || die "--keep wants a directory"; keep=$2; shift 2 ;;
     -h | --help) usage; exit 0 ;;

@@ -1,7 +1,10 @@
 package e2e_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/millstream-go/millstream/connect"
+	"github.com/millstream-go/millstream/connect/kafka"
 	"github.com/millstream-go/millstream/connect/kafka/kafkatest"
 	"github.com/millstream-go/millstream/metrics"
 	"github.com/millstream-go/millstream/stream"
@@ -79,6 +83,73 @@ func (in *instance) copies(t *testing.T) (ids []string) {
 		ids = append(ids, k.ID)
 	}
 	return ids
+}
+
+// An instance that is cut off from the brokers in the middle of its work leaves a transaction open. Its standbys go on with
+// what it has committed, and what it has not they do again.
+func TestStandbyOfAnInstanceThatIsCutOff(t *testing.T) {
+	t.Parallel()
+	b, s := start(t, totalsTopics()), newShop(22)
+	conf := func(c *stream.Config) { c.Standbys = 1; heartbeats(c) }
+	line := &wire{}
+	one := run(t, totals(b), b.config(t.TempDir(), conf, func(c *stream.Config) {
+		cluster := c.Connect[0].(kafka.Cluster)
+		cluster.Dialer = line.dial
+		c.Connect[0] = cluster
+	}))
+	one.tasks(t, 6)
+	two := run(t, totals(b), b.config(t.TempDir(), conf))
+	two.tasks(t, 3)
+	b.write(t, s.orders(t, 300)...)
+	s.check(t, b, false)
+	two.until(t, "copies of what the other one has", func(stream.Status) bool { return len(one.copies(t))+len(two.copies(t)) == 3 })
+	restores := len(two.log.find("task restored"))
+	b.write(t, s.orders(t, 300)...)
+	line.cut()
+	two.tasks(t, 6)
+	for _, l := range two.log.find("task restored")[restores:] {
+		if l.attrs["changelog"].String() != "" {
+			assert.True(t, l.attrs["local"].Bool(), "task %v finds its state", l.attrs["task"])
+		}
+		assert.LessOrEqual(t, l.attrs["records"].Int64(), int64(2), "task %v reads back next to nothing", l.attrs["task"])
+	}
+	one.cancel()
+	b.write(t, s.orders(t, 60)...)
+	b.write(t, s.end(t)...)
+	s.check(t, b, true)
+	two.stop(t)
+	s.check(t, b, true)
+}
+
+// wire is a network that can be cut.
+type wire struct {
+	mu    sync.Mutex
+	gone  bool
+	conns []net.Conn
+}
+
+var errCut = errors.New("the line is cut")
+
+func (w *wire) dial(ctx context.Context, network, host string) (net.Conn, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.gone {
+		return nil, errCut
+	}
+	c, err := new(net.Dialer).DialContext(ctx, network, host)
+	if err == nil {
+		w.conns = append(w.conns, c)
+	}
+	return c, err
+}
+
+func (w *wire) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.gone = true
+	for _, c := range w.conns {
+		_ = c.Close()
+	}
 }
 
 // A task with much state moves only when the instance that is to have it has made itself a copy. Until then the one that

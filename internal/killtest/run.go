@@ -47,6 +47,7 @@ type settings struct {
 	guarantee string
 	plant     string
 	parallel  int
+	standbys  int
 }
 
 func runTests(ctx context.Context, args []string) (status int, err error) {
@@ -60,6 +61,7 @@ func runTests(ctx context.Context, args []string) (status int, err error) {
 	fs.IntVar(&s.rate, "rate", 1500, "records per second")
 	fs.StringVar(&s.guarantee, "guarantee", "exactly-once", "exactly-once, at-least-once or at-most-once")
 	fs.StringVar(&s.plant, "plant", "", "a planted bug, or all")
+	fs.IntVar(&s.standbys, "standbys", 0, "copies of each task's state on other instances")
 	fs.IntVar(&s.parallel, "parallel", 2, "planted bugs that run at the same time")
 	if err := fs.Parse(args); err != nil {
 		return statusFailed, err
@@ -151,7 +153,7 @@ func line(r report) string {
 func (s settings) test(ctx context.Context) (*verdict, error) {
 	name := "kt" + fmt.Sprint(s.seed)
 	o := options{brokers: s.brokers, bin: filepath.Join(s.bins, "killtest"), dir: filepath.Join(s.dir, name), seed: s.seed, rate: s.rate,
-		guarantee: s.guarantee, profile: "mixed", log: os.Stderr}
+		guarantee: s.guarantee, profile: "mixed", standbys: s.standbys, log: os.Stderr}
 	if s.plant != "" {
 		o.bin += "-" + s.plant
 		o.dir += "-" + s.plant
