@@ -40,7 +40,10 @@ type Spec struct {
 	OnTombstone onerror.Policy
 	MaxAhead    time.Duration
 	MaxBytes    int
-	Growth      Growth
+	// MaxJump and Confirm are those of the option MaxJump; 0: no bound.
+	MaxJump time.Duration
+	Confirm int
+	Growth  Growth
 }
 
 // Range is the part of a source that is read.
@@ -148,6 +151,16 @@ func OnTombstone(p onerror.Policy) Option { return func(d *Spec) { d.OnTombstone
 // OnError policy, because it would move the watermark and make all the others late. The default is 24 hours; a
 // negative d switches the check off. Event times before 1970 are accepted.
 func MaxAhead(d time.Duration) Option { return func(s *Spec) { s.MaxAhead = d } }
+
+// MaxJump keeps a record with a wrong time from closing windows, and from making all others late: where one lies more than d
+// ahead of all before it in its partition, it is processed like any other, but does not move the watermark, until so many
+// others in a row lie ahead as well and agree with it to within d. A record in between that does not lie ahead shows that
+// those were wrong. Such records are counted (millstream_doubted_records_total) and logged. d is in whole milliseconds,
+// and longer than the gaps that the stream usually has: behind a gap the watermark waits for those others. There is no
+// bound unless this is set, except MaxAhead; up to 64 others can be asked for. It plays no part in stream.KafkaStreamsSemantics.
+func MaxJump(d time.Duration, others int) Option {
+	return func(s *Spec) { s.MaxJump, s.Confirm = d, others }
+}
 
 // MaxBytes bounds a record's value; a larger one is bad data. The default is 1 MiB; 0 or less means no bound.
 func MaxBytes(n int) Option { return func(s *Spec) { s.MaxBytes = n } }

@@ -186,6 +186,7 @@ func input(app string, n *plan.Node) engine.Input {
 		if s.MaxAhead >= 0 { // -1, which means none, is less than a millisecond
 			in.Port.MaxAhead = s.MaxAhead.Milliseconds()
 		}
+		in.Port.MaxJump, in.Port.Confirm = s.MaxJump.Milliseconds(), s.Confirm
 		in.Port.First = n.Input.Table
 	}
 	if et := n.Input.EventTime; et != nil {

@@ -168,6 +168,9 @@ func (t *Topology) source(spec source.Spec, typ string, noCodec, keyed bool) *pl
 	if noCodec {
 		t.graph.Errorf(n, "it has no codec: name one, for example codec.JSON[%s]()", typ)
 	}
+	if spec.MaxJump < 0 || spec.MaxJump%time.Millisecond != 0 || spec.Confirm < 0 || spec.Confirm > 64 || spec.MaxJump > 0 && spec.Confirm == 0 {
+		t.graph.Errorf(n, "its MaxJump is %v, confirmed by %d others: use whole milliseconds, and 1 to 64 others", spec.MaxJump, spec.Confirm)
+	}
 	for _, p := range []onerror.Policy{spec.OnError, spec.NoKey, spec.OnTombstone} {
 		if p.Topic != "" {
 			n.Topics = append(n.Topics, p.Topic)

@@ -432,13 +432,18 @@ func (c *Committer) apply(deltas []*task.Delta, positions []connect.PositionComm
 }
 
 // The metadata of a committed position: format, who committed it, the epoch of the task's newest marker at that time
-// (and who wrote that), and the input's watermark.
+// (and who wrote that), the input's watermark, and, if there are any, the times that are not believed (see
+// eventtime.Guard): no more than fit into what a broker takes.
 func (c *Committer) metadata(d *task.Delta, p *task.Port) string {
 	owner, epoch := "-", uint64(0)
 	if m := d.Marker; m != nil {
 		owner, epoch = m.Owner, m.Epoch
 	}
-	return fmt.Sprintf("1 %s %d %d", owner, epoch, d.Watermarks[p.Part])
+	s := fmt.Sprintf("1 %s %d %d", owner, epoch, d.Watermarks[p.Part])
+	for i, t := range d.Waiting[p.Part] {
+		s += string(" ,"[min(i, 1)]) + strconv.FormatInt(t, 10)
+	}
+	return s
 }
 
 // Metadata is what was committed beside a position.
@@ -446,13 +451,23 @@ type Metadata struct {
 	Owner     string // of the newest marker; "-": none was written
 	Epoch     uint64
 	Watermark int64
+	Waiting   []int64
 }
 
 // ParseMetadata reads a position's metadata; ok is false for one that is not ours (an offset reset by a tool).
 func ParseMetadata(s string) (m Metadata, ok bool) {
 	f := strings.Fields(s)
-	if len(f) != 4 || f[0] != "1" {
+	if len(f) < 4 || len(f) > 5 || f[0] != "1" {
 		return m, false
+	}
+	if len(f) == 5 {
+		for x := range strings.SplitSeq(f[4], ",") {
+			t, err := strconv.ParseInt(x, 10, 64)
+			if err != nil {
+				return m, false
+			}
+			m.Waiting = append(m.Waiting, t)
+		}
 	}
 	var err1, err2 error
 	m.Owner = f[1]

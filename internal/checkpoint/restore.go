@@ -85,6 +85,7 @@ func Restore(ctx context.Context, s connect.Session, st *store.Store, t *task.Ta
 		}
 		if t.Spec.Changelog == "" {
 			t.Resume(part, m.Watermark)
+			t.Doubt(part, m.Waiting)
 		} else if err := agrees(t, m, guarantee); err != nil {
 			return nil, fmt.Errorf("task %s, position of %v: %w", t.ID(), part, err)
 		}

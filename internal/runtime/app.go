@@ -240,5 +240,9 @@ func (l *badLog) note(b task.Bad) {
 	if b.Policy.Action == onerror.ActionFail {
 		return // Run returns it
 	}
+	if b.Doubted {
+		l.log.Warn("the time of a record is not believed", args...)
+		return
+	}
 	l.log.Warn("bad record "+what, args...)
 }

@@ -16,6 +16,7 @@ type Bad struct {
 	Position             source.Position
 	Policy               onerror.Policy
 	Err                  error
+	Doubted              bool // it was not given up on: its time is not believed, so that it does not move the watermark
 }
 
 // RecordError is a record that stopped the application, because its policy is to fail.
@@ -143,4 +144,16 @@ func (t *Task) deadLetter(topic string, r *source.Record, b Bad) {
 		keyLen = len(r.Key)
 	}
 	t.Out.Add(topic, -1, append(buf, r.Value...), keyLen, h, t.Now, r.Value == nil)
+}
+
+// doubt reports a record whose time is not believed. It has been processed like any other.
+func (t *Task) doubt(p *Port, r *source.Record) {
+	p.doubt = false
+	p.doubted++
+	w := p.guard.Waiting
+	b := t.bad(p.Part, r.Position, onerror.Skip)
+	b.Doubted = true
+	b.Err = fmt.Errorf("event time %d ms lies %d ms ahead of all before it in the partition, more than the source's MaxJump: it does not move the watermark until %d others in a row agree",
+		w[len(w)-1], w[len(w)-1]-max(p.seen, p.Time.Max), p.Spec.Confirm)
+	t.onBad(b)
 }

@@ -3,6 +3,7 @@ package task
 import (
 	"fmt"
 	"runtime/debug"
+	"slices"
 
 	"github.com/millstream-go/millstream/source"
 )
@@ -27,6 +28,12 @@ func (t *Task) Cut(epoch uint64) (d *Delta, err error) {
 	for _, p := range t.Ports {
 		if p.known && !p.Spec.Memory {
 			d.Positions[p.Part], d.Watermarks[p.Part] = p.next, p.Input.Watermark
+			if len(p.guard.Waiting) > 0 {
+				if d.Waiting == nil {
+					d.Waiting = map[source.Partition][]int64{}
+				}
+				d.Waiting[p.Part] = slices.Clone(p.guard.Waiting)
+			}
 		}
 	}
 	for i := range t.carries {
@@ -66,7 +73,7 @@ func (t *Task) mark(d *Delta) {
 	m := &Marker{Owner: t.Spec.Owner, Epoch: d.Epoch}
 	for _, p := range t.Ports {
 		m.Inputs = append(m.Inputs, MarkerInput{Stream: p.Part.Stream, Index: p.Part.Index, Position: p.next, Watermark: p.Input.Watermark,
-			Max: p.Time.Max, Idle: p.Input.Idle, Carried: p.Carried.Tasks})
+			Max: p.Time.Max, Idle: p.Input.Idle, Carried: p.Carried.Tasks, Waiting: slices.Clone(p.guard.Waiting)})
 	}
 	for _, s := range t.stateful {
 		if c, ok := s.(Closer); ok {
@@ -87,6 +94,15 @@ func (t *Task) Resume(part source.Partition, watermark int64) {
 			p.Input.Watermark = watermark
 			p.Time.Max = watermark + p.Spec.Bound
 			p.seen = p.Time.Max
+		}
+	}
+}
+
+// Doubt sets the times that are not believed of an input of such a task.
+func (t *Task) Doubt(part source.Partition, times []int64) {
+	for _, p := range t.Ports {
+		if p.Part == part {
+			p.guard.Waiting = slices.Clone(times)
 		}
 	}
 }

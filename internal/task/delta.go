@@ -20,6 +20,8 @@ type Delta struct {
 	// Watermarks are those of the inputs, and Marker is the newest epoch marker, as of the cut: the task has gone on since.
 	Watermarks map[source.Partition]int64
 	Marker     *Marker
+	// Waiting are the times of the inputs' records that are not believed, see eventtime.Guard; nil if there are none.
+	Waiting map[source.Partition][]int64
 	// Carry is the watermark to be sent along to the repartition topics that the task writes.
 	Carry []Carry
 	Bytes int

@@ -27,6 +27,7 @@ type MarkerInput struct {
 	Max       int64
 	Idle      bool
 	Carried   []eventtime.Input // by upstream task, for a repartition topic
+	Waiting   []int64           // times of records that are not believed, see eventtime.Guard
 }
 
 // MarkerClosed says up to which watermark a store's windows have been closed.
@@ -35,12 +36,23 @@ type MarkerClosed struct {
 	Through int64
 }
 
-const markerVersion = 1
+const (
+	markerVersion = 1
+	// A marker with times that are not believed has them behind the rest, a list for each input. One without such times
+	// has the older format, which older programs know.
+	markerWaiting = 2
+)
 
 // AppendMarker appends the encoding of m: a version byte, then its fields in order, numbers as varints, strings and
 // lists with their length in front.
 func AppendMarker(b []byte, m *Marker) []byte {
-	b = append(b, markerVersion)
+	version := byte(markerVersion)
+	for _, in := range m.Inputs {
+		if len(in.Waiting) > 0 {
+			version = markerWaiting
+		}
+	}
+	b = append(b, version)
 	b = appendString(b, m.Owner)
 	b = binary.AppendUvarint(b, m.Epoch)
 	b = binary.AppendUvarint(b, uint64(len(m.Inputs)))
@@ -58,14 +70,23 @@ func AppendMarker(b []byte, m *Marker) []byte {
 		b = binary.AppendUvarint(b, uint64(c.Store))
 		b = binary.AppendVarint(b, c.Through)
 	}
+	if version == markerWaiting {
+		for _, in := range m.Inputs {
+			b = binary.AppendUvarint(b, uint64(len(in.Waiting)))
+			for _, t := range in.Waiting {
+				b = binary.AppendVarint(b, t)
+			}
+		}
+	}
 	return b
 }
 
 // DecodeMarker reads what AppendMarker wrote.
 func DecodeMarker(b []byte) (*Marker, error) {
 	d := decoder{b: b}
-	if v := d.byte(); v != markerVersion {
-		return nil, fmt.Errorf("epoch marker has format %d, this program knows %d", v, markerVersion)
+	version := d.byte()
+	if version != markerVersion && version != markerWaiting {
+		return nil, fmt.Errorf("epoch marker has format %d, this program knows %d and %d", version, markerVersion, markerWaiting)
 	}
 	m := &Marker{Owner: d.string(), Epoch: d.uvarint()}
 	for range d.count() {
@@ -75,6 +96,13 @@ func DecodeMarker(b []byte) (*Marker, error) {
 	}
 	for range d.count() {
 		m.Closed = append(m.Closed, MarkerClosed{Store: uint32(d.uvarint()), Through: d.varint()})
+	}
+	if version == markerWaiting {
+		for i := range m.Inputs {
+			for range d.count() {
+				m.Inputs[i].Waiting = append(m.Inputs[i].Waiting, d.varint())
+			}
+		}
 	}
 	if d.bad || len(d.b) > 0 {
 		return nil, errors.New("epoch marker is damaged")

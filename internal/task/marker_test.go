@@ -22,6 +22,7 @@ var markers = map[string]*task.Marker{
 		},
 		Closed: []task.MarkerClosed{{Store: math.MaxUint32, Through: -1}, {Store: 0, Through: math.MaxInt64}},
 	},
+	"times that are not believed": {Inputs: []task.MarkerInput{{Stream: "a"}, {Stream: "b", Max: 3, Waiting: []int64{-5, 1 << 50}}}},
 }
 
 func TestMarkerRoundTrip(t *testing.T) {
@@ -56,7 +57,7 @@ func TestOtherFormats(t *testing.T) {
 		"local":   func(b []byte) error { _, err := task.DecodeLocal(b); return err },
 		"control": func(b []byte) error { _, err := task.DecodeControl(b); return err },
 	} {
-		require.ErrorContains(t, decode([]byte{2, 0, 0, 0, 0, 0}), "has format 2, this program knows 1", name)
+		require.ErrorContains(t, decode([]byte{3, 0, 0, 0, 0, 0}), "has format 3, this program knows 1", name)
 		require.Error(t, decode(nil), name)
 	}
 	// A list that claims to be longer than the bytes that are left is damage, not a reason to allocate.

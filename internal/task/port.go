@@ -25,6 +25,8 @@ type PortSpec struct {
 	IdleAfter   int64 // ms without a record after which the input is idle; 0: never
 	ProvenAfter int64 // ms without a record after which a proof that there is none moves the time; 0: never
 	MaxAhead    int64 // ms that a record's time may lie ahead of the wall clock; negative: no bound
+	MaxJump     int64 // ms that a record's time may lie ahead of all before it in the partition; 0: no bound
+	Confirm     int   // how many others in a row must agree with one that does
 	First       bool  // a table: it is read to the end that it had at start before other ports are read
 }
 
@@ -39,7 +41,10 @@ type Port struct {
 	Time    eventtime.Bounded
 	Carried eventtime.Carried
 
-	seen     int64 // largest event time among the records run so far
+	seen     int64 // largest event time among the records run so far, as far as it is believed
+	guard    eventtime.Guard
+	doubt    bool   // the time of the record at hand is not believed
+	doubted  uint64 // records whose times were not
 	clocks   []*Clock
 	lastRead int64 // wall clock of the last record, for idleness
 
@@ -221,8 +226,16 @@ func (p *Port) QueueEnd() (end source.Position, ok bool) {
 // at-most-once commits positions before it processes what lies before them.
 func (p *Port) Limit(at source.Position) { p.limited, p.limit = true, at }
 
-// headTime is the event time of the record at the head.
-func (p *Port) headTime(c *Ctx, r *source.Record) (at int64) {
+// headTime is the event time of the record at the head. One that would not be believed does not have to wait for others.
+func (p *Port) headTime(c *Ctx, r *source.Record) int64 {
+	at := p.peek(c, r)
+	if now := max(p.seen, p.Time.Max); p.guard.Most > 0 && now != eventtime.None && at > now {
+		at = min(at, now+p.guard.Most)
+	}
+	return at
+}
+
+func (p *Port) peek(c *Ctx, r *source.Record) (at int64) {
 	if p.Peek != nil {
 		defer func() {
 			if recover() != nil {
@@ -246,4 +259,13 @@ func carriedTime(r *source.Record) (int64, bool) {
 }
 
 // Observe takes a record's event time into account once the record has been run.
-func (p *Port) Observe(t int64) { p.seen = max(p.seen, t) }
+func (p *Port) Observe(t int64) {
+	if p.guard.Most == 0 {
+		p.seen = max(p.seen, t)
+		return
+	}
+	p.seen, p.doubt = p.guard.See(max(p.seen, p.Time.Max), t)
+}
+
+// Doubted is the number of records whose times lay too far ahead to be believed when they came.
+func (p *Port) Doubted() uint64 { return p.doubted }

@@ -52,7 +52,7 @@ func (t *Task) prove() (worked bool) {
 			continue
 		}
 		t.touched, worked = true, true
-		p.Observe(at)
+		p.seen = max(p.seen, at)
 		t.observe(p)
 	}
 	return worked

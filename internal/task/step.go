@@ -138,6 +138,9 @@ func (t *Task) read(p *Port, n int) (done int) {
 				return done
 			}
 		}
+		if p.doubt {
+			t.doubt(p, r)
+		}
 		p.pass()
 		done++
 		if len(t.followers) > 0 {
@@ -301,7 +304,7 @@ func (t *Task) Advance(p *Port, ms, now int64) error {
 		return t.err
 	}
 	t.Now, p.lastRead, t.touched = now, now, true
-	p.Observe(ms)
+	p.seen, p.guard.Waiting = max(p.seen, ms), nil // it is believed
 	if p.seen > p.Time.Max || p.Input.Idle {
 		t.observe(p)
 	}

@@ -217,6 +217,7 @@ func New(spec *Spec, partition int32, ports []*Port, view View, onBad func(Bad))
 	for _, p := range ports {
 		p.seen = eventtime.None
 		p.Time = eventtime.NewBounded(p.Spec.Bound)
+		p.guard = eventtime.Guard{Most: p.Spec.MaxJump, Confirm: p.Spec.Confirm}
 		p.Input = eventtime.Input{Watermark: eventtime.None}
 		if p.Spec.Repartition {
 			p.Carried = eventtime.NewCarried(p.Spec.Upstream)
@@ -343,6 +344,7 @@ func (t *Task) Restore() error {
 			for _, p := range t.Ports {
 				if p.Part.Stream == in.Stream && p.Part.Index == in.Index {
 					p.seen, p.Time.Max = in.Max, in.Max
+					p.guard.Waiting = slices.Clone(in.Waiting)
 					p.Input = eventtime.Input{Watermark: in.Watermark, Idle: in.Idle}
 					for i, u := range in.Carried {
 						p.Carried.Observe(i, u.Watermark, u.Idle)

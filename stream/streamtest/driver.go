@@ -223,6 +223,9 @@ func (d *Driver) wall() time.Time { return time.UnixMilli(d.now).UTC() }
 
 // note takes a record that was given up on.
 func (d *Driver) note(b task.Bad) {
+	if b.Doubted {
+		return
+	}
 	if id := b.Operator + " " + b.Partition.String() + " " + b.Position.String(); b.Partition.Stream != "" {
 		if d.seen[id] {
 			return
