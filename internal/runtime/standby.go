@@ -60,15 +60,17 @@ func (e *engine) Copies() map[source.Partition]connect.Copy {
 	m := map[source.Partition]connect.Copy{}
 	for _, sub := range e.prog.Subtopologies {
 		for p := range min(counts[sub.Changelog], sub.Tasks(counts)) {
-			l, found, err := local(e.store, sub.Name, p)
-			if err != nil || !found || e.now()-l.Wall > checkpoint.Trusted.Milliseconds() {
-				continue
-			}
-			part := e.prog.names(sub, p, counts)
-			k := m[part]
 			e.mu.RLock()
 			s := e.copies[slotKey{sub, p}]
 			e.mu.RUnlock()
+			l, found, err := local(e.store, sub.Name, p)
+			if err != nil || !found || e.now()-l.Wall > checkpoint.Trusted.Milliseconds() {
+				if l = (task.Local{}); s == nil {
+					continue
+				}
+			}
+			part := e.prog.names(sub, p, counts)
+			k := m[part]
 			if s != nil {
 				k.Current = s.current.Load() && (k.Current || !k.Followed)
 				k.Followed = true
