@@ -12,6 +12,8 @@ import (
 type way struct {
 	name    string
 	restart bool // after steps, which commits first
+	// plainly: under the default rules, also for a case of Kafka Streams.
+	plainly bool
 	options []streamtest.Option
 }
 
@@ -78,7 +80,7 @@ func (c *Case) run(w way, every int) (r *Result, err error) {
 		return nil, err
 	}
 	options := append([]streamtest.Option{streamtest.Start(time.UnixMilli(0)), streamtest.KeyGroups(4)}, w.options...)
-	if c.Kafka() {
+	if c.Kafka() && !w.plainly {
 		options = append(options, kafkaOptions(c)...)
 	}
 	run := &runner{c: c, b: b, d: streamtest.New(tb, b.t, options...), r: &Result{Out: map[string][]Output{}, Drops: map[int]int64{}}}
