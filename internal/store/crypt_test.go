@@ -58,7 +58,7 @@ func encryptedWith(t *testing.T, fs vfs.FS, dir string, key []byte, secret strin
 		}
 		require.True(t, bytes.HasPrefix(b, append([]byte(cryptMagic), id[:]...)), name)
 		require.NotContains(t, string(b), secret, name)
-		require.NotContains(t, string(b), "app", name)
+		require.NotContains(t, string(b), "an-app", name)
 	}
 }
 
