@@ -129,6 +129,7 @@ type instance struct {
 
 type reading struct {
 	term uint64
+	one  chan struct{} // one at a time reads and writes
 	at   uint64
 }
 
@@ -279,6 +280,10 @@ func record(n uint64) source.Position { return source.Position{High: 1, Low: n, 
 // run reads a record of each shard a second, and checkpoints it.
 func (i *instance) run(ctx context.Context) {
 	defer close(i.done)
+	var stepping sync.WaitGroup // a checkpoint may take long; that a lease is lost must be heard meanwhile
+	defer stepping.Wait()
+	idle := make(chan struct{}, 1)
+	idle <- struct{}{}
 	ticker, find := time.NewTicker(time.Second), time.NewTicker(20*time.Second)
 	defer ticker.Stop()
 	defer find.Stop()
@@ -294,7 +299,14 @@ func (i *instance) run(ctx context.Context) {
 				i.take(ctx, e)
 			}
 		case <-ticker.C:
-			i.step(ctx)
+			select {
+			case <-idle:
+				stepping.Go(func() {
+					i.step(ctx)
+					idle <- struct{}{}
+				})
+			default:
+			}
 		case <-find.C:
 			_ = i.Found(ctx, i.list()) // again in a while
 		}
@@ -308,7 +320,7 @@ func (i *instance) take(ctx context.Context, e kinesis.LeaseEvent) {
 	case kinesis.Taken:
 		assert.Nil(i, r, "%s has %s already", i.name, e.Shard)
 		assert.NotNil(i, e.At)
-		i.reads[e.Shard] = &reading{e.Term, e.At.Low}
+		i.reads[e.Shard] = &reading{e.Term, make(chan struct{}, 1), e.At.Low}
 	case kinesis.Lost:
 		if r != nil && r.term == e.Term {
 			delete(i.reads, e.Shard)
@@ -318,7 +330,9 @@ func (i *instance) take(ctx context.Context, e kinesis.LeaseEvent) {
 		if r != nil && r.term == e.Term && !i.mute {
 			delete(i.reads, e.Shard)
 			i.mu.Unlock()
+			r.one <- struct{}{}
 			i.write(ctx, e.Shard, r)
+			<-r.one
 			_ = i.Release(ctx, []kinesis.ShardID{e.ShardID})
 			return
 		}
@@ -364,6 +378,8 @@ func (i *instance) step(ctx context.Context) {
 	var wait sync.WaitGroup
 	for shard, r := range reads {
 		wait.Go(func() {
+			r.one <- struct{}{}
+			defer func() { <-r.one }()
 			i.world.mu.Lock()
 			end, closed := i.records[shard]
 			i.world.mu.Unlock()
