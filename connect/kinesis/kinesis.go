@@ -64,7 +64,7 @@ func (s Streams) System() string { return "kinesis" }
 // Check implements connect.Connector.
 func (s Streams) Check() (errs []error) {
 	if s.Client == nil {
-		errs = append(errs, errors.New("Client is nil: make one with kinesis.NewFromConfig of aws-sdk-go-v2"))
+		errs = append(errs, errors.New("the Client is nil: make one with kinesis.NewFromConfig of aws-sdk-go-v2"))
 	}
 	s = s.withDefaults()
 	for name, d := range map[string]time.Duration{"PollEvery": s.PollEvery, "CallTimeout": s.CallTimeout, "DiscoverEvery": s.DiscoverEvery, "Write.Linger": s.Write.Linger} {

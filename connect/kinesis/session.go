@@ -116,7 +116,7 @@ func (s *session) possible() error {
 		return nil
 	}
 	if s.app.OwnAll {
-		return fmt.Errorf("Exchange is InMemory, so one instance has to read all shards, but the leases are shared among instances: use the default, InProcess: %w", connect.ErrStop)
+		return fmt.Errorf("the Exchange is InMemory, so one instance has to read all shards, but the leases are shared among instances: use the default, InProcess: %w", connect.ErrStop)
 	}
 	for _, t := range s.app.Internal {
 		if t.Purpose == connect.Changelog {

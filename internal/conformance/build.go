@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/millstream-go/millstream/onerror"
@@ -47,9 +46,6 @@ var builders = map[string]builder{
 	"timers":              flinkTimers,
 	"cep":                 flinkPattern,
 }
-
-// errNotBuilt is for operators that cannot be written in the DSL yet.
-var errNotBuilt = errors.New("not built yet")
 
 // Shorthands for the types of a case. Every stream has keys, which may be null.
 type (
