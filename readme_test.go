@@ -2,7 +2,6 @@ package millstream_test
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -10,25 +9,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 )
-
-// The program in the README compiles and passes vet.
-func TestReadmeProgram(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs the compiler")
-	}
-	readme, err := os.ReadFile("README.md")
-	require.NoError(t, err)
-	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllSubmatch(readme, -1)
-	require.Len(t, blocks, 1)
-	program := filepath.Join(t.TempDir(), "main.go")
-	require.NoError(t, os.WriteFile(program, blocks[0][1], 0o600))
-	out, err := exec.Command("go", "vet", program).CombinedOutput() // it checks the types first
-	require.NoError(t, err, "%s", out)
-	out, err = exec.Command("gofmt", "-l", program).CombinedOutput()
-	if err == nil { // not every Go installation has it
-		require.Empty(t, string(out), "the program is not formatted")
-	}
-}
 
 // Every link of the documents leads to a file.
 func TestLinks(t *testing.T) {

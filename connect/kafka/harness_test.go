@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"flag"
 	"log/slog"
 	"os"
 	"sync"
@@ -20,7 +21,13 @@ import (
 	"github.com/millstream-go/millstream/source"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if !testing.Short() && os.Getenv("MILLSTREAM_INTEGRATION") == "" {
+		_ = flag.Set("test.parallel", "8") // they wait more than they compute
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // engine is a handler that notes what it hears.
 type engine struct {

@@ -2,6 +2,7 @@ package kinesis_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -30,6 +31,10 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(1)
 	}
+	flag.Parse()
+	if !testing.Short() {
+		_ = flag.Set("test.parallel", "8") // they wait more than they compute
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -47,6 +52,7 @@ func child(url, dir string) error {
 // A process is killed at any moment, again and again, while its streams are split and merged. What it has counted is exact,
 // and in order: state and positions are of one epoch.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("not in a -short run")
 	}

@@ -62,6 +62,7 @@ func (f *fake) arrived(in *instance) (doubled int) {
 
 // Refused records are written again without overtaking, or being overtaken by, others of their key: in whatever way records travel.
 func TestOrderUnderRetries(t *testing.T) {
+	t.Parallel()
 	for name, w := range map[string]kinesis.Write{"plain": {}, "aggregated": {Aggregate: true}, "one call": {Calls: 1}} {
 		t.Run(name, func(t *testing.T) {
 			f := start(t, kinesistest.Options{})
@@ -106,6 +107,7 @@ func TestLostAnswersOfWriting(t *testing.T) {
 // The stream that is written is split and merged. Aggregates that were made for a shard which has gone are written again;
 // a reader that drops what is in the wrong shard then finds each record once.
 func TestWritesAcrossReshards(t *testing.T) {
+	t.Parallel()
 	f := start(t, kinesistest.Options{})
 	f.CreateStream("in", 2)
 	f.CreateStream("mid", 1)
@@ -221,6 +223,7 @@ func TestRefusesWhatIsNotBuilt(t *testing.T) {
 
 // A service that is out of reach is told of, and the application goes on once it is there.
 func TestOutage(t *testing.T) {
+	t.Parallel()
 	f := start(t, kinesistest.Options{})
 	f.CreateStream("in", 1)
 	f.CreateStream("out", 1)

@@ -58,6 +58,7 @@ func TestReadsAndRestarts(t *testing.T) {
 
 // Shards are split and merged while they are read; what lies in them is larger than what was read when that happens.
 func TestReshard(t *testing.T) {
+	t.Parallel()
 	f := start(t, kinesistest.Options{})
 	f.CreateStream("in", 2)
 	f.CreateStream("out", 2)
@@ -189,6 +190,7 @@ func TestStartsAtATime(t *testing.T) {
 // Windows close by the smallest watermark of all shards, and those that follow a split or a merge go on with it: nothing
 // is late though no lateness is allowed, however unevenly shards are read.
 func TestWatermarksAcrossReshards(t *testing.T) {
+	t.Parallel()
 	f := start(t, kinesistest.Options{})
 	f.CreateStream("in", 3)
 	f.CreateStream("out", 1)
@@ -319,6 +321,7 @@ func TestRights(t *testing.T) {
 // However much there is to read, no more is fetched than the engine has room for, and a small part of an answer for each
 // reader: a task that stands still holds its readers back.
 func TestBackpressure(t *testing.T) {
+	t.Parallel()
 	f := start(t, kinesistest.Options{})
 	f.CreateStream("in", 2)
 	f.CreateStream("out", 1)
