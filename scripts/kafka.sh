@@ -228,10 +228,16 @@ launch_node() {
   echo $! >"$DIR/node$n/pid"
 }
 await_node() { # the broker logs this line after it was unfenced by the controller
-  local n=$1 i
+  local n=$1 i tries=0
   for ((i = 0; i < READY_TIMEOUT * 10; i++)); do
     if grep -q 'Kafka Server started' "$DIR/node$n/server.log" && port_open "$(client_port "$n")"; then return 0; fi
-    pid_of "$n" >/dev/null || { tail -15 "$DIR/node$n/server.log" >&2; die "node $n died at start, see $DIR/node$n/server.log"; }
+    if ! pid_of "$n" >/dev/null; then # a connection of somebody else may have had its port for a moment
+      tail -15 "$DIR/node$n/server.log" >&2
+      ((tries++ < 3)) || die "node $n died at start, see $DIR/node$n/server.log"
+      say "node $n died at start; again"
+      sleep 1
+      launch_node "$n"
+    fi
     sleep 0.1
   done
   die "node $n is not ready after $READY_TIMEOUT s, see $DIR/node$n/server.log"

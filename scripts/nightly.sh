@@ -5,6 +5,7 @@
 #   plants       every planted bug must be found
 #   snapshots    10,000 damages to snapshots, 5,000 runs with a failing store of objects
 #   cluster      15 minutes on a cluster of three brokers
+#   kinesis      leases on local servers, and beside a worker of the Kinesis Client Library (needs Node, Python and Maven)
 #   nexmark      every Nexmark query on the oracle's 2,000,000 events, in order and out of order
 #   benchmarks   all rounds against all peers; results in benchmarks/results.json and results.md
 #
@@ -29,11 +30,20 @@ part_kills() { scripts/killtest.sh --kills "${KILLS:-200}" --seed "${SEED:-1}"; 
 part_plants() { scripts/killtest.sh --plant all --seed "${SEED:-1}"; }
 part_snapshots() { go test -count=1 -timeout 30m ./internal/snapshot -damages 10000 -seeds 5000; }
 part_cluster() { scripts/clustertest.sh --minutes "${MINUTES:-15}" --seed "${SEED:-1}"; }
+part_kinesis() {
+  local port=${KINESIS_PORT:-14567} rc=0
+  scripts/kinesis.sh start --port "$port"
+  scripts/kcl.sh build
+  MILLSTREAM_INTEGRATION=1 KINESIS_ENDPOINT=http://127.0.0.1:$((port + 1)) DYNAMODB_ENDPOINT=http://127.0.0.1:$((port + 2)) \
+    go test -count=1 -timeout 15m ./connect/kinesis/... || rc=$?
+  scripts/kinesis.sh stop --port "$port"
+  return $rc
+}
 part_nexmark() { go test -count=1 -timeout 30m -run TestOracle ./benchmarks/nexmark -oracle; }
 part_benchmarks() { benchmarks/run.sh --prepare && benchmarks/run.sh --rounds "${ROUNDS:-3}"; }
 
 parts=("$@")
-[[ ${#parts[@]} -gt 0 ]] || parts=(kills plants snapshots cluster nexmark benchmarks)
+[[ ${#parts[@]} -gt 0 ]] || parts=(kills plants snapshots cluster kinesis nexmark benchmarks)
 failed=0 summary=()
 for p in "${parts[@]}"; do
   declare -F "part_$p" >/dev/null || { echo "nightly.sh: no part '$p'" >&2; exit 2; }
