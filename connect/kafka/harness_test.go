@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"flag"
 	"log/slog"
 	"os"
 	"sync"
@@ -22,10 +21,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if !testing.Short() && os.Getenv("MILLSTREAM_INTEGRATION") == "" {
-		_ = flag.Set("test.parallel", "8") // they wait more than they compute
-	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -35,10 +34,6 @@ func TestMain(m *testing.M) {
 	if integration() && os.Getenv("KAFKA_BOOTSTRAP") == "" {
 		fmt.Fprintln(os.Stderr, "MILLSTREAM_INTEGRATION is set: KAFKA_BOOTSTRAP must name a broker")
 		os.Exit(1)
-	}
-	flag.Parse()
-	if !testing.Short() && !integration() {
-		_ = flag.Set("test.parallel", "8") // they wait more than they compute
 	}
 	goleak.VerifyTestMain(m)
 }
