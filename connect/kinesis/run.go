@@ -94,8 +94,14 @@ func (s *session) join(ctx context.Context) (Membership, error) {
 		return nil, fmt.Errorf("join those that share the shards: %w", err)
 	}
 	s.mu.Lock()
-	s.member = member
+	closed := s.closed
+	if !closed {
+		s.member = member
+	}
 	s.mu.Unlock()
+	if closed { // meanwhile: Close has seen no member
+		return nil, errors.Join(errors.New("the session is closed"), member.Close(ctx))
+	}
 	if err := member.Found(ctx, list); err != nil {
 		return nil, fmt.Errorf("make the leases of shards: %w", err)
 	}

@@ -41,6 +41,7 @@ type session struct {
 	pending  map[source.Partition]source.Position // committed, and not in the leases yet
 	wrote    time.Time                            // when pending was last written
 	aborted  bool
+	closed   bool
 	reserved int64         // bytes that readers are asking for
 	changed  chan struct{} // closed and made anew when a reader that waits is to look again
 }
@@ -319,6 +320,9 @@ func (s *session) part(ctx context.Context) error {
 }
 
 func (s *session) Close(ctx context.Context) {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
 	if err := s.part(ctx); err != nil {
 		s.log.Warn("give the leases of shards back; others take them when they expire", "err", err)
 	}

@@ -3,6 +3,7 @@ package kinesistest_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -40,7 +41,7 @@ func start(t *testing.T, shards int, o kinesistest.Options) *env {
 	t.Cleanup(s.Close)
 	s.CreateStream("s", shards)
 	return &env{t, s, kinesis.New(kinesis.Options{Region: "local", BaseEndpoint: aws.String(s.URL()), RetryMaxAttempts: 1,
-		Credentials: credentials.NewStaticCredentialsProvider("any", "any", "")}), c}
+		HTTPClient: &http.Client{Transport: ownBody{}}, Credentials: credentials.NewStaticCredentialsProvider("any", "any", "")}), c}
 }
 
 func (e *env) put(keys ...string) *kinesis.PutRecordsOutput {

@@ -220,9 +220,7 @@ func TestPushOverHTTP(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	fresh := f.Client.Options()
-	fresh.HTTPClient = &http.Client{Transport: ownBody{}}
-	out, err := kinesis.New(fresh).SubscribeToShard(ctx, &kinesis.SubscribeToShardInput{ConsumerARN: f.consumer, ShardId: &shard, StartingPosition: &horizon})
+	out, err := kinesis.New(f.Client.Options()).SubscribeToShard(ctx, &kinesis.SubscribeToShardInput{ConsumerARN: f.consumer, ShardId: &shard, StartingPosition: &horizon})
 	require.NoError(t, err)
 	stream := out.GetStream()
 	require.NotNil(t, f.next(stream))
@@ -237,7 +235,7 @@ func TestPushOverHTTP(t *testing.T) {
 
 	e.Fault(kinesistest.Fault{Action: "SubscribeToShard", Events: 1, LoseAnswer: true})
 	e.clock.pass(5 * time.Second)
-	out, err = kinesis.New(fresh).SubscribeToShard(t.Context(), &kinesis.SubscribeToShardInput{ConsumerARN: f.consumer, ShardId: &shard,
+	out, err = kinesis.New(f.Client.Options()).SubscribeToShard(t.Context(), &kinesis.SubscribeToShardInput{ConsumerARN: f.consumer, ShardId: &shard,
 		StartingPosition: &types.StartingPosition{Type: types.ShardIteratorTypeLatest}})
 	require.NoError(t, err)
 	stream = out.GetStream()
