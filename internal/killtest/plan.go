@@ -104,7 +104,7 @@ var plants = map[string][]action{
 	"no-toc-timers":     {{kind: timers}, {kind: timers}, {kind: timers}},
 	"early-state":       {{kill, "before-flush"}, {kill, "after-flush"}, {kill, "before-end"}},
 	"skip-restore":      {{kill, "before-apply"}, {kill, "before-apply"}, {kill, "after-end"}},
-	"lso-as-end":        {{kind: leave}, {kind: leave}},
+	"lso-as-end":        {{kind: leave}, {kind: leave}, {kind: leave}, {kind: leave}, {kind: leave}}, // one finds it only if the task moves to a process without a copy
 	"unchecked-produce": {{kill, random}},
 	"window-off-by-one": {{kill, random}},
 }
