@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"flag"
 	"log/slog"
 	"os"
 	"sync"
@@ -21,6 +22,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "4") // they wait more than they compute; -parallel says otherwise
 	goleak.VerifyTestMain(m)
 }
 

@@ -44,6 +44,7 @@ var scenarios = map[string]func(*testing.T, env){
 }
 
 func TestScenarios(t *testing.T) {
+	t.Parallel()
 	for name, run := range scenarios {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
