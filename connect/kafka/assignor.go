@@ -47,19 +47,21 @@ func (a assignor) ParseSyncAssignment(assignment []byte) (map[string][]int32, er
 		return nil, err
 	}
 	var all kmsg.ConsumerMemberAssignment
+	var t told
 	if err := all.ReadFrom(assignment); err == nil {
-		a.s.copy(decodeFollow(all.UserData))
+		t = decodeTold(all.UserData)
 	}
-	if a.s.app.Static && a.s.member.first() && !a.s.dropStale(parts) {
+	if a.s.app.Static && a.s.member.first() && t.start != a.s.app.Incarnation && !a.s.dropStale(parts) {
 		a.s.member.nextRound()
 		a.s.rebalance()
 	}
+	a.s.copy(t.follow, t.next)
 	return parts, nil
 }
 
-// dropStale looks at the first assignment of a static member. The group hands out the one from before the restart
-// without asking anyone (KIP-345), even if the application reads other topics now. Units that are not complete by
-// today's topology are dropped; it returns false if the group should be balanced anew.
+// dropStale looks at the first assignment of a static member, if it was made for an earlier start of it. The group hands
+// that one out without asking anyone (KIP-345), even if the application reads other topics now. Units that are not
+// complete by today's topology are dropped; it returns false if the group should be balanced anew.
 func (s *session) dropStale(parts map[string][]int32) (fresh bool) {
 	fresh = true
 	group := map[string][]string{}
@@ -119,6 +121,7 @@ func (a assignor) Balance(b *kgo.ConsumerBalancer, counts map[string]int32) kgo.
 		}
 		c.instance, c.ownAll, c.groups = data.instance, data.ownAll, data.groups
 		c.keeps, c.copies, c.standbys, c.zone = data.keeps, data.copies, data.standbys, data.zone
+		c.start = data.start
 		if m.InstanceID != nil {
 			c.instance = *m.InstanceID
 		}
@@ -149,7 +152,7 @@ func (p plan) IntoSyncAssignment() []kmsg.SyncGroupRequestGroupAssignment {
 		if to == nil || m.ReadFrom(list[i].MemberAssignment) != nil {
 			continue
 		}
-		m.UserData = encodeFollow(to.follow, to.next)
+		m.UserData = to.encode()
 		list[i].MemberAssignment = m.AppendTo(nil)
 	}
 	return list

@@ -36,6 +36,7 @@ type claim struct {
 	copies     map[source.Partition]connect.Copy
 	standbys   int
 	zone       string
+	start      string
 }
 
 func byInstance(a, b claim) int {
@@ -50,8 +51,9 @@ type unit struct {
 // given is what a member gets.
 type given struct {
 	parts []source.Partition
-	// It keeps copies of the state of the tasks of these, and of those of next, which it is to have once its copies are near.
-	follow, next []source.Partition
+	// It keeps copies of the state of the tasks of told.follow, and of those of told.next, which it is to have once its copies
+	// are near.
+	told
 }
 
 // balance returns what each member gets, by its id. counts are the numbers of partitions of the topics; a topic that is
@@ -95,7 +97,7 @@ func balance(members []claim, counts map[string]int32) map[string]*given {
 
 	plan := make(map[string]*given, len(members))
 	for _, m := range members {
-		plan[m.id] = &given{}
+		plan[m.id] = &given{told: told{start: m.start}}
 	}
 	for _, u := range units {
 		one := source.Partition{Stream: groups[u.group][0], Index: u.index}

@@ -243,7 +243,7 @@ func TestBalanceProperties(t *testing.T) {
 
 func TestJoinData(t *testing.T) {
 	u := joinData{instance: "instance-1", ownAll: true, groups: [][]string{{"a", "b"}, {"c"}}, round: 300,
-		keeps: map[string]bool{"a": true}, copies: map[source.Partition]connect.Copy{part("a", 0): {Progress: 1 << 40, Followed: true}, part("a", 7): {Current: true}, part("c", 0): {}}, standbys: 2, zone: "z"}
+		keeps: map[string]bool{"a": true}, copies: map[source.Partition]connect.Copy{part("a", 0): {Progress: 1 << 40, Followed: true}, part("a", 7): {Current: true}, part("c", 0): {}}, standbys: 2, zone: "z", start: "i-1"}
 	got, err := decodeJoinData(u.encode())
 	require.NoError(t, err)
 	assert.Equal(t, u, got)

@@ -309,26 +309,65 @@ func TestCopiesProperties(t *testing.T) {
 	})
 }
 
-func TestFollowData(t *testing.T) {
+func TestToldData(t *testing.T) {
 	follow, next := units("in", 0, 3, 7), append(units("a", 1), units("in", 2)...)
-	f, n := decodeFollow(encodeFollow(follow, next))
-	assert.ElementsMatch(t, follow, f)
-	assert.ElementsMatch(t, next, n)
-	assert.Empty(t, encodeFollow(nil, nil))
-	later := append(encodeFollow(follow, nil), "what a later release adds"...)
+	got := decodeTold(told{follow, next, "i-1"}.encode())
+	assert.ElementsMatch(t, follow, got.follow)
+	assert.ElementsMatch(t, next, got.next)
+	assert.Equal(t, "i-1", got.start)
+	later := append(told{follow: follow}.encode(), "what a later release adds"...)
 	later[0]++
-	f, n = decodeFollow(later)
-	assert.ElementsMatch(t, follow, f)
-	assert.Empty(t, n)
+	got = decodeTold(later)
+	assert.ElementsMatch(t, follow, got.follow)
+	assert.Empty(t, got.next)
+	b := told{follow: follow}.encode()
+	assert.ElementsMatch(t, follow, decodeTold(b[:len(b)-1]).follow, "a leader of a release that did not say for which start")
 	rapid.Check(t, func(t *rapid.T) {
-		decodeFollow(rapid.SliceOf(rapid.Byte()).Draw(t, "bytes"))
+		decodeTold(rapid.SliceOf(rapid.Byte()).Draw(t, "bytes"))
 	})
 }
 
 // A member of a release before copies joins with less.
 func TestJoinDataWithoutCopies(t *testing.T) {
 	b := joinData{instance: "i", groups: [][]string{{"a"}}}.encode()
-	got, err := decodeJoinData(b[:len(b)-4])
+	got, err := decodeJoinData(b[:len(b)-5])
 	require.NoError(t, err)
 	assert.Equal(t, joinData{instance: "i", groups: [][]string{{"a"}}}, got)
+}
+
+// follower is a handler that hears what to copy.
+type follower struct {
+	*engine
+	told chan []source.Partition
+}
+
+func (f follower) Copies() map[source.Partition]connect.Copy { return nil }
+func (f follower) Follow(parts []source.Partition) {
+	select {
+	case f.told <- parts:
+	default:
+	}
+}
+
+// A member whose first assignment was made for it asks for no other, whatever that gives it: each round more is one in which
+// a member that ends leaves the others waiting.
+func TestFirstAssignmentOfStaticMember(t *testing.T) {
+	t.Parallel()
+	v := fakeEnv(t)
+	v.topics(t, map[string]int32{"in": 2, "too": 2, "out": 1})
+	app := func(instance string) connect.App {
+		a := v.app(instance)
+		a.Static, a.OwnAll, a.Standbys = true, true, 1
+		return a
+	}
+	begin := func(a connect.App) (*session, follower) {
+		s, f := v.open(t, a), follower{newEngine(), make(chan []source.Partition, 1)}
+		run(t, s, f)
+		return s, f
+	}
+	_, one := begin(app("one"))
+	one.until(t, "all of one", one.has(v.part("in", 0), v.part("in", 1)))
+	two, spare := begin(app("two"))
+	assert.Len(t, <-spare.told, 2, "what to copy comes with the first assignment")
+	assert.Zero(t, two.member.round(), "which was made for this start, so that no other is asked for")
 }

@@ -252,7 +252,7 @@ func (v env) produce(t *testing.T, topic string, partition int32, from, to int) 
 }
 
 // run runs a session until the test ends, or the returned function is called; that returns Run's result.
-func run(t *testing.T, s *session, e *engine) (stop func() error) {
+func run(t *testing.T, s *session, e connect.Handler) (stop func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	res := make(chan error, 1)

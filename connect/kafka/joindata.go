@@ -23,6 +23,9 @@ type joinData struct {
 	copies   map[source.Partition]connect.Copy
 	standbys int
 	zone     string
+	// start is the session that joins. The leader repeats it in what it gives to the member, which knows by it that this was
+	// decided when it had joined.
+	start string
 }
 
 const joinDataVersion = 1
@@ -50,7 +53,7 @@ func (u joinData) encode() []byte {
 		return binary.AppendUvarint(binary.AppendUvarint(b, flags), uint64(max(0, c.Progress)))
 	})
 	b = binary.AppendUvarint(b, uint64(u.standbys))
-	return appendString(b, u.zone)
+	return appendString(appendString(b, u.zone), u.start)
 }
 
 func appendString(b []byte, s string) []byte {
@@ -111,35 +114,45 @@ func decodeJoinData(b []byte) (u joinData, err error) {
 	})
 	u.standbys = int(r.number())
 	u.zone = r.text()
+	if len(r.b) > 0 {
+		u.start = r.text()
+	}
 	if r.bad {
 		return u, errJoinData
 	}
 	return u, nil
 }
 
-// What the leader adds to a member's assignment: the tasks whose state it is to copy, and those that it is to have next.
-const followVersion = 1
-
-func encodeFollow(follow, next []source.Partition) []byte {
-	if len(follow) == 0 && len(next) == 0 {
-		return nil
-	}
-	nothing := func(b []byte, _ source.Partition) []byte { return b }
-	return appendTopics(appendTopics([]byte{followVersion}, follow, nothing), next, nothing)
+// told is what the leader adds to a member's assignment: the tasks whose state it is to copy, those that it is to have
+// next, and which start of the member all this is for.
+type told struct {
+	follow, next []source.Partition
+	start        string
 }
 
-// decodeFollow reads what encodeFollow wrote. What it cannot read it leaves out: that is a leader of another release.
-func decodeFollow(b []byte) (follow, next []source.Partition) {
-	if len(b) == 0 || b[0] < followVersion {
-		return nil, nil
+const toldVersion = 1
+
+func (t told) encode() []byte {
+	nothing := func(b []byte, _ source.Partition) []byte { return b }
+	b := appendTopics(appendTopics([]byte{toldVersion}, t.follow, nothing), t.next, nothing)
+	return appendString(b, t.start)
+}
+
+// decodeTold reads what encode wrote. What it cannot read it leaves out: that is a leader of another release.
+func decodeTold(b []byte) (t told) {
+	if len(b) == 0 || b[0] < toldVersion {
+		return told{}
 	}
 	r := reader{b: b[1:]}
-	r.topics(func(p source.Partition) { follow = append(follow, p) })
-	r.topics(func(p source.Partition) { next = append(next, p) })
-	if r.bad {
-		return nil, nil
+	r.topics(func(p source.Partition) { t.follow = append(t.follow, p) })
+	r.topics(func(p source.Partition) { t.next = append(t.next, p) })
+	if len(r.b) > 0 {
+		t.start = r.text()
 	}
-	return follow, next
+	if r.bad {
+		return told{}
+	}
+	return t
 }
 
 // reader reads what a member has sent. Once something is wrong all it reads is empty.
