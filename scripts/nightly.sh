@@ -5,7 +5,8 @@
 #   plants       every planted bug must be found
 #   snapshots    10,000 damages to snapshots, 5,000 runs with a failing store of objects
 #   cluster      15 minutes on a cluster of three brokers
-#   kinesis      leases on local servers, and beside a worker of the Kinesis Client Library (needs Node, Python and Maven)
+#   kinesis      100 kills and 30 reshards on the service for tests, 20 and 6 on local servers, every planted mistake; leases on local
+#                servers, and beside a worker of the Kinesis Client Library
 #   nexmark      every Nexmark query on the oracle's 2,000,000 events, in order and out of order
 #   benchmarks   all rounds against all peers; results in benchmarks/results.json and results.md
 #
@@ -32,6 +33,9 @@ part_snapshots() { go test -count=1 -timeout 30m ./internal/snapshot -damages 10
 part_cluster() { scripts/clustertest.sh --minutes "${MINUTES:-15}" --seed "${SEED:-1}"; }
 part_kinesis() {
   local port=${KINESIS_PORT:-14567} rc=0
+  scripts/kinesistest.sh --kills 100 --reshards 30 --seed "${SEED:-1}"
+  scripts/kinesistest.sh --kills 20 --reshards 6 --seed "${SEED:-1}" --on servers
+  scripts/kinesistest.sh --plant all --seed "${SEED:-1}"
   scripts/kinesis.sh start --port "$port"
   scripts/kcl.sh build
   MILLSTREAM_INTEGRATION=1 KINESIS_ENDPOINT=http://127.0.0.1:$((port + 1)) DYNAMODB_ENDPOINT=http://127.0.0.1:$((port + 2)) \

@@ -23,7 +23,7 @@ var contracts = map[string][]string{
 var core = []string{"internal/task", "internal/plan", "internal/operator"}
 
 // above may import the DSL.
-var above = []string{"stream", "examples", "benchmarks", "scripts", "internal/simtest", "internal/conformance", "internal/killtest"}
+var above = []string{"stream", "examples", "benchmarks", "scripts", "internal/simtest", "internal/conformance", "internal/killtest", "internal/kinesistest"}
 
 // belowDSL are the packages of the engine that the DSL may import.
 var belowDSL = []string{"internal/plan", "internal/operator", "internal/runtime", "internal/task", "internal/eventtime"}

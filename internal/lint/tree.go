@@ -105,7 +105,7 @@ func under(dir string, tops ...string) bool {
 
 // library says whether a folder belongs to what users link: not a program, not a script, and not what kills programs.
 func library(dir string) bool {
-	return !under(dir, "examples", "benchmarks", "scripts", "internal/killtest")
+	return !under(dir, "examples", "benchmarks", "scripts", "internal/killtest", "internal/kinesistest")
 }
 
 // public says whether users can import the package in a folder.

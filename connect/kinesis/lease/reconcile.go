@@ -7,6 +7,7 @@ import (
 
 	"github.com/millstream-go/millstream/connect/kinesis"
 	"github.com/millstream-go/millstream/connect/kinesis/kpl"
+	"github.com/millstream-go/millstream/internal/plant"
 )
 
 // The table of leases follows the list of shards. A shard gets a lease when it is its turn: a shard without ancestors at the
@@ -82,6 +83,8 @@ func reconcile(shards []kinesis.Shard, news bool, rows map[string]row, start Sta
 		ended := slices.ContainsFunc(s.Parents, func(id string) bool { return rows[id].ended() })
 		root := !slices.ContainsFunc(s.Parents, func(id string) bool { _, ok := listed[id]; return ok })
 		switch {
+		case plant.ChildrenFirst:
+			p.create = append(p.create, r)
 		case before(s.Shard):
 			if ended && gone(s.Shard) {
 				p.create = append(p.create, r)
@@ -161,7 +164,7 @@ func fresh(s kinesis.Shard, start Start) row {
 // ready says that all parents of a lease were read to their ends. One without a lease is on its way if one that goes before it has
 // a lease; otherwise it was closed before the table was begun, or is forgotten.
 func ready(r row, rows map[string]row, shards []kinesis.Shard) bool {
-	if r.begun() {
+	if r.begun() || plant.ChildrenFirst {
 		return true
 	}
 	before := ancestors(rows, shards)
