@@ -40,6 +40,7 @@ var (
 	Watermark       = gauge("millstream_watermark_seconds", "s", "topic,partition", "The partition's watermark, in seconds since 1970. Absent while it is unknown.")
 	QueuedBytes     = gauge("millstream_queued_bytes", "By", "topic,partition", "Bytes that were fetched and wait to be processed.")
 	Idle            = gauge("millstream_partition_idle", "1", "topic,partition", "1 while the partition is idle, so that it holds no watermark back.")
+	Waits           = gauge("millstream_partition_waits", "1", "topic,partition", "1 while the partition is so far ahead of others that it is not read (Watermark.Align).")
 	GapRecords      = counter("millstream_gap_records_total", "{record}", "topic,partition", "Positions that were deleted by their broker before they were read, and passed over (source.OnDeleted).")
 	Doubted         = counter("millstream_doubted_records_total", "{record}", "topic,partition", "Records whose event time lay too far ahead to be believed (source.MaxJump).")
 	Late            = counter("millstream_late_records_total", "{record}", "task,operator", "Records that came after their window had closed.")
@@ -71,7 +72,7 @@ var (
 
 // All returns every metric.
 func All() []*Metric {
-	return []*Metric{Records, RecordLag, TimeLag, Watermark, QueuedBytes, Idle, GapRecords, Doubted, Late, Skipped, DeadLettered, Expired, Tasks, CacheBytes, DirtyBytes, StoreReads,
+	return []*Metric{Records, RecordLag, TimeLag, Watermark, QueuedBytes, Idle, Waits, GapRecords, Doubted, Late, Skipped, DeadLettered, Expired, Tasks, CacheBytes, DirtyBytes, StoreReads,
 		StateBytes, BlockHits, BlockMisses, WriteStalls, DiskFull, Epochs, EpochSeconds, EpochLongest, EpochAge, RestoredRecords, RestoredBytes, RestoreLeft,
 		StandbyLag, StandbyRecords, Discarded, BackPressure, Sessions}
 }

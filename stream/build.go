@@ -188,9 +188,10 @@ func input(app string, n *plan.Node) engine.Input {
 		}
 		in.Port.MaxJump, in.Port.Confirm = s.MaxJump.Milliseconds(), s.Confirm
 		in.Port.First = n.Input.Table
+		in.Port.Ends = s.Range.End != source.Never
 	}
 	if et := n.Input.EventTime; et != nil {
-		in.Port.Bound, in.Port.IdleAfter = et.Bound, et.Idle
+		in.Port.Bound, in.Port.IdleAfter, in.Port.Align = et.Bound, et.Idle, et.Align
 		if in.Start.Range.End == source.Never { // else nothing follows: time need not go on
 			in.Port.ProvenAfter = et.Proven
 		}

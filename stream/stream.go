@@ -147,7 +147,7 @@ func (s Stream[V]) EventTime(at func(V) time.Time, w Watermark) Stream[V] {
 
 // Watermark says how watermarks are made from the times that the broker recorded.
 func (s Stream[V]) Watermark(w Watermark) Stream[V] {
-	n := &node[V]{n: s.add("watermark", "out of order "+w.OutOfOrder.String()+", idle "+w.Idle.String(), typeName[V]())}
+	n := &node[V]{n: s.add("watermark", w.String(), typeName[V]())}
 	s.t.watermark(n.n, w)
 	s.sub(func(b *compiler) task.Fn[V] { return n.compile(b) })
 	return Stream[V]{t: s.t, node: n, vals: s.vals}

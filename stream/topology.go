@@ -199,17 +199,27 @@ type Watermark struct {
 	// moment T, its watermark becomes T less OutOfOrder. A record that reaches the partition later than OutOfOrder after
 	// its event time may then be late. Zero: time stands still. Not together with Idle.
 	Proven time.Duration
+	// Align keeps a partition from running ahead: while its watermark is by more than Align ahead of the smallest among all
+	// partitions that this instance reads of sources with Align, it is not read, and what it holds stays with the broker in
+	// place of the state of joins and windows. One whose task is being restored counts too. It needs Idle or Proven, or a source with an end: without them one silent
+	// partition would stop all the others. In whole milliseconds; zero: it waits for nobody, and nobody for it.
+	Align time.Duration
 }
 
 func (w Watermark) String() string {
 	s := "out of order " + w.OutOfOrder.String()
 	switch {
 	case w.Proven > 0:
-		return s + ", goes on when proven silent for " + w.Proven.String()
+		s += ", goes on when proven silent for " + w.Proven.String()
 	case w.Idle == 0:
-		return s + ", never idle"
+		s += ", never idle"
+	default:
+		s += ", idle after " + w.Idle.String()
 	}
-	return s + ", idle after " + w.Idle.String()
+	if w.Align > 0 {
+		s += ", no more than " + w.Align.String() + " ahead of others"
+	}
+	return s
 }
 
 // watermark notes how the sources before an operator make their watermarks.
@@ -223,7 +233,10 @@ func (t *Topology) watermark(n *plan.Node, w Watermark) {
 	case w.Proven > 0 && w.Idle > 0:
 		t.graph.Errorf(n, "a watermark has Idle and Proven: a silent partition is either left out, or goes on; use one")
 	}
-	et := &plan.EventTime{Bound: w.OutOfOrder.Milliseconds(), Idle: w.Idle.Milliseconds(), Proven: w.Proven.Milliseconds(), Node: n}
+	if w.Align < 0 || w.Align%time.Millisecond != 0 {
+		t.graph.Errorf(n, "a watermark's Align is %v: use whole milliseconds", w.Align)
+	}
+	et := &plan.EventTime{Bound: w.OutOfOrder.Milliseconds(), Idle: w.Idle.Milliseconds(), Proven: w.Proven.Milliseconds(), Align: w.Align.Milliseconds(), Node: n}
 	n.EventTime = et
 	if list := plan.Asyncs(n, false); len(list) > 0 {
 		t.graph.Errorf(n, "it comes after %q, which keeps records: event time is set before that", list[0].Name)
@@ -234,6 +247,8 @@ func (t *Topology) watermark(n *plan.Node, w Watermark) {
 			t.graph.Errorf(n, "it comes after the repartition %q: event time is set once, before records are re-keyed", s.Name)
 		case s.Input.EventTime != nil:
 			t.graph.Errorf(n, "the event time of source %q is set at %s already", s.Name, s.Input.EventTime.Node.Site)
+		case w.Align > 0 && w.Idle <= 0 && w.Proven <= 0 && s.Input.Spec.Range.End == source.Never:
+			t.graph.Errorf(n, "a watermark has Align and neither Idle nor Proven: a silent partition of source %q would stop all others for ever", s.Name)
 		default:
 			s.Input.EventTime = et
 		}

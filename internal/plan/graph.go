@@ -60,6 +60,7 @@ type Input struct {
 type EventTime struct {
 	Bound, Idle int64
 	Proven      int64
+	Align       int64
 	Node        *Node
 }
 

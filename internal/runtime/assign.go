@@ -73,14 +73,14 @@ func (e *engine) Deliver(b source.Batch) {
 		if left < limit && left+n >= limit {
 			e.notes.room(true)
 			e.session.Wake()
+		} else if e.alignment != nil && left >= limit {
+			e.session.Wake() // those that others wait for may have room, see Room
 		}
-		if p.paused.Load() && p.Queued() < int(limit/8) && p.paused.Swap(false) {
-			e.session.Resume([]source.Partition{p.Part})
-		}
+		e.resume(p)
 	}
 	p.Offer(b)
-	// A partition whose task is slow must not take the room of all others.
-	if int64(p.Queued()) > e.cfg.fetchBytes()/2 && !p.paused.Swap(true) {
+	// A partition whose task is slow, or that is ahead of others and waits, must not take the room of all others.
+	if (p.Waits() || int64(p.Queued()) > e.cfg.fetchBytes()/2) && !p.paused.Swap(true) {
 		e.session.Pause([]source.Partition{p.Part})
 	}
 	if w := p.worker.Load(); w != nil {
@@ -88,8 +88,21 @@ func (e *engine) Deliver(b source.Batch) {
 	}
 }
 
+// resume lets a partition be fetched again that was paused, once little of it is queued and it does not wait for others.
+func (e *engine) resume(p *port) {
+	if p.paused.Load() && !p.Waits() && int64(p.Queued()) < e.cfg.fetchBytes()/8 && p.paused.Swap(false) {
+		e.session.Resume([]source.Partition{p.Part})
+	}
+}
+
 // Room implements connect.Handler.
-func (e *engine) Room() int64 { return e.cfg.fetchBytes() - e.queued.Load() }
+func (e *engine) Room() int64 {
+	queued, limit := e.queued.Load(), e.cfg.fetchBytes()
+	if e.alignment == nil || queued < limit {
+		return limit - queued
+	}
+	return limit/8 - (queued - e.waiting()) // what waits for others must not keep those from being fetched
+}
 
 // assign makes the tasks whose partitions are all here.
 func (e *engine) assign(parts []source.Partition) {
@@ -135,6 +148,7 @@ func (e *engine) create(key slotKey, counts map[string]int32) error {
 	t := e.prog.NewTask(sub, e.spec(sub), key.partition, e.session, e.cfg.Guarantee, &countedView{View: e.store.View(key.partition)}, e.bad.note)
 	ctx, stop := context.WithCancel(e.run)
 	t.Call = e.caller(ctx, t)
+	t.Align(e.alignment)
 	s := &slot{key: key, task: t, stop: stop, done: make(chan struct{})}
 	e.slots[key] = s
 	e.exchange.ready.Store(false)

@@ -36,6 +36,7 @@ type engine struct {
 
 	out       *outputs
 	exchange  *exchange
+	alignment *task.Alignment // nil if no source is aligned with others
 	workers   []*worker
 	committer *checkpoint.Committer
 	queued    atomic.Int64  // bytes in the ports' queues
@@ -107,6 +108,7 @@ func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-
 	e.over = map[source.Partition]bool{}
 	e.out = &outputs{session: e.session, limit: int(e.cfg.cacheBytes() / 4), open: e.epoch, hold: e.cfg.Guarantee == connect.AtMostOnce, held: map[uint64][][]sink.Record{}}
 	e.exchange = newExchange(e)
+	e.alignment = e.align()
 	e.committer = &checkpoint.Committer{Session: e.session, Store: e.store, Guarantee: e.cfg.Guarantee, Owner: e.owner}
 	for range e.cfg.Workers {
 		e.workers = append(e.workers, newWorker(e, e.epoch))

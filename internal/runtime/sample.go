@@ -265,6 +265,7 @@ func (p *points) ofTask(t *task.Task, now int64) {
 			p.add(metrics.Watermark, float64(w)/1000, topic, index)
 		}
 		p.add(metrics.Idle, number(port.Input.Idle), topic, index)
+		p.add(metrics.Waits, number(port.Waits()), topic, index)
 		p.add(metrics.Doubted, float64(port.Doubted()), topic, index)
 	}
 	id := t.ID()

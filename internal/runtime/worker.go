@@ -119,6 +119,7 @@ func (w *worker) step(ctx context.Context) (worked bool) {
 			err = w.e.out.drain(ctx, w.epoch, &t.Out)
 		}
 		w.e.exchange.pass(t)
+		w.e.caughtUp(t)
 		if err != nil {
 			w.e.fail(err)
 			return false

@@ -3,6 +3,7 @@ package task
 import (
 	"encoding/binary"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/millstream-go/millstream/internal/eventtime"
@@ -28,6 +29,8 @@ type PortSpec struct {
 	MaxJump     int64 // ms that a record's time may lie ahead of all before it in the partition; 0: no bound
 	Confirm     int   // how many others in a row must agree with one that does
 	First       bool  // a table: it is read to the end that it had at start before other ports are read
+	Align       int64 // ms that its watermark may be ahead of the smallest; 0: of no concern. See Alignment
+	Ends        bool  // it has an end (source.Range)
 }
 
 // Port is one input partition of a task: a queue of batches that the connector fills, and how far the task has read.
@@ -45,6 +48,8 @@ type Port struct {
 	guard    eventtime.Guard
 	doubt    bool   // the time of the record at hand is not believed
 	doubted  uint64 // records whose times were not
+	most     int64  // watermark above which it waits for others
+	waits    atomic.Bool
 	clocks   []*Clock
 	lastRead int64 // wall clock of the last record, for idleness
 
@@ -121,6 +126,9 @@ func (p *Port) Read() uint64 { return p.read }
 
 // head returns the next record, or nil if none is there or none may be read.
 func (p *Port) head() *source.Record {
+	if p.ahead() {
+		return nil
+	}
 	for p.at >= len(p.cur.Records) {
 		if !p.load() {
 			return nil
@@ -185,7 +193,7 @@ func (p *Port) finish() {
 
 // mayIdle says that silence would make the port idle: nothing is queued, and nothing was left to read when last asked.
 func (p *Port) mayIdle() bool {
-	return p.Spec.IdleAfter > 0 && !p.Input.Idle && !p.Spec.Repartition && p.caughtUp && p.Empty()
+	return p.Spec.IdleAfter > 0 && !p.Input.Idle && !p.Spec.Repartition && p.caughtUp && p.Empty() && !p.ahead()
 }
 
 // close releases what is queued. Release is called without the lock, since it may ask the port.

@@ -16,6 +16,7 @@ func (t *Task) Step(now int64, n int) (worked bool, err error) {
 		return false, t.err
 	}
 	t.Now = now
+	t.align()
 	worked = t.takeAnswers()
 	for done := 0; done < n && t.err == nil && t.full == 0; {
 		p := t.pick()
@@ -37,6 +38,7 @@ func (t *Task) Step(now int64, n int) (worked bool, err error) {
 		worked = t.prove() || worked
 		t.idle()
 		worked = t.fireWall() || worked
+		t.align()
 	}
 	return worked, t.err
 }
@@ -63,7 +65,7 @@ func (t *Task) pick() *Port {
 		}
 		r := p.head()
 		if r == nil {
-			if !p.caughtUp && !p.limited {
+			if !p.caughtUp && !p.limited && !p.ahead() {
 				return nil
 			}
 			continue

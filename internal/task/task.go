@@ -197,7 +197,8 @@ type Task struct {
 	primed    bool // its tables have been read to the end that they had at start
 	err       error
 	answers   answers
-	full      int // operators that take no more records
+	alignment *Alignment // nil: there is none
+	full      int        // operators that take no more records
 	changes   []Undoer
 	logged    map[string]bool
 	onBad     func(Bad)
@@ -215,7 +216,7 @@ func New(spec *Spec, partition int32, ports []*Port, view View, onBad func(Bad))
 	t := &Task{Spec: spec, Partition: partition, Ports: ports, View: view, onBad: onBad, logged: map[string]bool{}, ahead: eventtime.None}
 	t.ctx.Task = t
 	for _, p := range ports {
-		p.seen = eventtime.None
+		p.seen, p.most = eventtime.None, eventtime.End
 		p.Time = eventtime.NewBounded(p.Spec.Bound)
 		p.guard = eventtime.Guard{Most: p.Spec.MaxJump, Confirm: p.Spec.Confirm}
 		p.Input = eventtime.Input{Watermark: eventtime.None}
@@ -382,6 +383,9 @@ func (t *Task) Restore() error {
 
 // Close releases what the ports hold.
 func (t *Task) Close() {
+	if t.alignment != nil {
+		t.alignment.show(t.Ports, true)
+	}
 	t.state = Closed
 	for _, p := range t.Ports {
 		p.close()

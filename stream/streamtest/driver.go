@@ -170,6 +170,7 @@ func (d *Driver) open() (err error) {
 	d.committer = &checkpoint.Committer{Session: d.session, Store: d.store, Guarantee: d.o.guarantee, Owner: owner, Produce: d.produce}
 	d.epoch++
 	d.slots, d.calls = nil, nil
+	alignment := d.prog.Alignment()
 	d.followed = map[*partition]int{}
 	for _, g := range d.prog.Globals {
 		g.Reset()
@@ -183,6 +184,7 @@ func (d *Driver) open() (err error) {
 		for p := range sub.Tasks(d.counts()) {
 			s := &slot{task: d.prog.NewTask(sub, spec, p, d.session, d.o.guarantee, d.store.View(p), d.note)}
 			s.task.Call = d.caller(s.task)
+			s.task.Align(alignment)
 			d.slots = append(d.slots, s)
 			if err := d.restore(s); err != nil {
 				return err
