@@ -152,7 +152,7 @@ func row[V any](steps []Step[V]) string {
 			is   bool
 			name string
 		}{
-			{s.Optional, " optional"}, {s.Greedy, " greedy"}, {s.Inner == Strict, " consecutive"}, {s.Inner == Any, " combinations"}, {s.Until != nil, " until"},
+			{s.Optional, " optional"}, {s.Greedy, " greedy"}, {s.Inner == Strict, " consecutive"}, {s.Inner == Any, " combinations"}, {s.Ends(), " until"},
 		} {
 			if x.is {
 				b.WriteString(x.name)

@@ -46,9 +46,13 @@ type Step[V any] struct {
 	Greedy     bool
 	Inner      Link // how its repetitions are linked
 	innerSet   bool
-	Until      func(V) bool
+	Until      func(V) bool           // what ends the repetitions: one of the two, or nil
+	UntilWhere func(V, Match[V]) bool
 	SincePrior time.Duration // how long after the event before it; 0: any time
 }
+
+// Ends says that a condition ends the repetitions.
+func (s *Step[V]) Ends() bool { return s.Until != nil || s.UntilWhere != nil }
 
 // Not says that the step is one that must not happen.
 func (s *Step[V]) Not() bool { return s.Link == NotNext || s.Link == NotFollowedBy }

@@ -116,22 +116,36 @@ func (p Pattern[V]) inner(what string, link Link) Pattern[V] {
 // Until ends the repetitions of the last step, which has no largest number of times: from an event that meets the
 // condition on it takes none.
 func (p Pattern[V]) Until(cond func(V) bool) Pattern[V] {
-	return p.last("Until", func(s *Step[V]) string {
+	return p.until("Until", cond == nil, func(s *Step[V]) { s.Until = cond })
+}
+
+// UntilWhere is Until with a condition that also looks at what has been matched before the event, as Where does: by a
+// partial match itself, so that the same event may end one of two and be taken by the other.
+func (p Pattern[V]) UntilWhere(cond func(v V, so Match[V]) bool) Pattern[V] {
+	return p.until("UntilWhere", cond == nil, func(s *Step[V]) { s.UntilWhere = cond })
+}
+
+func (p Pattern[V]) until(what string, missing bool, set func(*Step[V])) Pattern[V] {
+	return p.last(what, func(s *Step[V]) string {
 		switch {
-		case cond == nil:
+		case missing:
 			return "its condition is nil: give it one"
 		case !s.Repeated || s.Max != 0:
 			return "it has an end: call OneOrMore or TimesOrMore first"
-		case s.Until != nil:
+		case s.Ends():
 			return "it has an Until already"
 		}
-		s.Until = cond
+		set(s)
 		return ""
 	})
 }
 
 // WithinPrevious is the time in which each event of the last step must follow the one that was matched before it, up to
 // but not including d after it. In whole milliseconds. For NotFollowedBy as the last step it does what Within does.
+//
+// It holds wherever the step is reached from. Flink, where it is the window of PREVIOUS_AND_CURRENT, looks at it only while
+// a partial match waits in the very state of the step: not where a repeated step before it may still go on, or an optional
+// one may still happen, so that the step may come any time after those.
 func (p Pattern[V]) WithinPrevious(d time.Duration) Pattern[V] {
 	if n := len(p.Spec.Steps); n > 0 && p.Spec.Steps[n-1].Link == NotFollowedBy && d >= time.Millisecond && d%time.Millisecond == 0 {
 		p.Spec.Steps = slices.Clone(p.Spec.Steps)

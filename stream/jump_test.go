@@ -68,6 +68,10 @@ func TestMaxJumpIsPerPartition(t *testing.T) {
 	assert.Equal(t, noon.Add(2*time.Second), d.Watermark("in"))
 }
 
+func TestMaxJumpIsDescribed(t *testing.T) {
+	assert.Contains(t, made(secondly(source.MaxJump(time.Minute, 2)))().Describe(stream.Text), "source \"in\": kafka, times more than 1m0s ahead are doubted until 2 others agree")
+}
+
 func TestMaxJumpFaults(t *testing.T) {
 	for _, c := range []struct {
 		most   time.Duration

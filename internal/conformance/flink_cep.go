@@ -200,10 +200,11 @@ func (s *flinkStage) quantified(p flinkChain) (flinkChain, error) {
 		if err != nil {
 			return p, err
 		}
-		if where != nil {
-			return p, unknown("until", s.Until)
+		if where == nil {
+			p = p.Until(cond)
+		} else {
+			p = p.UntilWhere(func(v Value, so flinkMatch) bool { return cond(v) && where(v, so) })
 		}
-		p = p.Until(cond)
 	}
 	return p, nil
 }

@@ -45,8 +45,11 @@ type compiler[V any] struct {
 func (c *compiler[V]) number(steps []pattern.Step[V]) {
 	for i := range steps {
 		s := &steps[i]
-		if s.Until != nil {
+		switch {
+		case s.Until != nil:
 			c.untils[s] = c.cond(s.Until)
+		case s.UntilWhere != nil:
+			c.untils[s] = c.where(s.UntilWhere)
 		}
 		if s.Group != nil {
 			c.number(s.Group)
@@ -97,7 +100,7 @@ func (c *compiler[V]) edge(a action, from, to int32, ok test[V]) {
 // The conditions of edges. Those in a group hold until the group ends.
 
 func (c *compiler[V]) inGroup(ch *chain[V], t test[V]) test[V] {
-	if ch.group == nil || ch.group.Until == nil {
+	if ch.group == nil || !ch.group.Ends() {
 		return t
 	}
 	return and(not(c.untils[ch.group]), t)
@@ -145,7 +148,7 @@ func (c *compiler[V]) inside(ch *chain[V], i int) (test[V], bool) {
 
 // until narrows a condition to before the end of a step's repetitions.
 func (c *compiler[V]) until(s *pattern.Step[V], t test[V]) test[V] {
-	if s.Until == nil {
+	if !s.Ends() {
 		return t
 	}
 	return and(not(c.untils[s]), t)
@@ -328,7 +331,7 @@ func (c *compiler[V]) times(ch *chain[V], i int, sink, behind int32, from, to in
 	inner, innerOK := c.inside(ch, i)
 	inner = c.until(s, inner)
 	if s.Greedy && from != to {
-		if s.Until != nil {
+		if s.Ends() {
 			c.remember(sink)
 		}
 		c.narrow(sink, taken)
@@ -387,7 +390,7 @@ func (c *compiler[V]) once(ch *chain[V], i int, sink, behind int32, o once[V]) i
 // leave proceeds from a step to what is behind it. If the step is greedy and has an end, what is behind is narrowed only
 // until then.
 func (c *compiler[V]) leave(ch *chain[V], s *pattern.Step[V], at, behind int32) {
-	if !s.Greedy || s.Until == nil {
+	if !s.Greedy || !s.Ends() {
 		c.edge(proceed, at, behind, c.always(ch))
 		return
 	}
@@ -413,7 +416,7 @@ func (c *compiler[V]) loop(ch *chain[V], i int, sink int32) int32 {
 	pass, passes := c.inside(ch, i)
 	pass = c.until(s, pass)
 	at := c.state(s, normal)
-	if s.Greedy && s.Until != nil {
+	if s.Greedy && s.Ends() {
 		c.remember(sink)
 	}
 	c.leave(ch, s, at, sink)

@@ -124,6 +124,13 @@ func TestPatterns(t *testing.T) {
 		"one or more":   {a.OneOrMore().FollowedBy("b", is("b")), "a1 a2 b", []string{"a1 b", "a1,a2 b", "a2 b"}},
 		"or more":       {a.TimesOrMore(2).FollowedBy("b", is("b")), "a1 a2 a3 b", []string{"a1,a2 b", "a1,a2,a3 b", "a2,a3 b"}},
 		"until":         {a.OneOrMore().Until(is("b")), "a1 c a2 b a3", []string{"a1", "a1,a2", "a2", "a3"}},
+		"until, by what it has matched": {a.OneOrMore().UntilWhere(func(v string, so pattern.Match[string]) bool {
+			return so.Count("a") >= 2 || v == "b"
+		}), "a1 c a2 a3 b a4", []string{"a1", "a1,a2", "a2", "a2,a3", "a3", "a4"}},
+		"until, by the group so far": {pattern.BeginGroup(ab).OneOrMore().UntilWhere(func(v string, so pattern.Match[string]) bool {
+			last, ok := so.Last("b")
+			return ok && v[1:] < last[1:]
+		}), "a1 b5 a2 b6 a7 b8", []string{"a1 b5", "a2 b6", "a2 b6 a7 b8", "a7 b8"}},
 		"optional":      {ab.Optional().FollowedBy("c", is("c")), "a1 b1 c1", []string{"a1 c1", "a1 b1 c1"}},
 		"optional end":  {ab.Optional(), "a1 b1", []string{"a1", "a1 b1"}},
 		"greedy":        {ac.OneOrMore().Greedy().Next("b", is("bc")), "a1 c1 b1", []string{"a1,c1 b1", "c1 b1"}},

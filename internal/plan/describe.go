@@ -132,6 +132,9 @@ func (n *Node) detail() string {
 	parts := []string{n.Detail}
 	s := n.Input.Spec
 	parts = append(parts, extent(s.Range)...)
+	if s.MaxJump > 0 {
+		parts = append(parts, fmt.Sprintf("times more than %v ahead are doubted until %d others agree", s.MaxJump, s.Confirm))
+	}
 	for _, p := range []struct {
 		what   string
 		policy onerror.Policy
