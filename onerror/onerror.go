@@ -19,6 +19,7 @@ const (
 type Policy struct {
 	Action Action
 	Topic  string // the dead-letter topic of DeadLetter
+	Retry  Retry  // before that; see Retry.Then
 }
 
 // Skip drops the record, counts it, and logs the first ones of each cause. It is the default: bad data does not stop

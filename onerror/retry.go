@@ -9,6 +9,18 @@ type Retry struct {
 	MaxBackoff time.Duration // that it does not grow beyond. The default is 10 s
 }
 
+// Then is the policy of trying a record again before it is given up on as p says. Meanwhile the record stays where it is: its
+// task reads nothing else, so that no record overtakes it, and commits, timers and other tasks go on. After a restart it is
+// tried from the first attempt on. A panic is not tried again.
+//
+// It is for what fails for a passing reason, in a function that is quick as a rule (Stream.TryMap), or in a codec that asks
+// others (source.OnError). It is not for what stands behind state, which would see a record again with each attempt: that
+// does not build, and Async is for it.
+func (r Retry) Then(p Policy) Policy {
+	p.Retry = r
+	return p
+}
+
 // Delay is the time to wait after so many failures. Half of it is chosen by seed, so that those who failed together do not
 // try again together.
 func (r Retry) Delay(failures int, seed uint64) time.Duration {

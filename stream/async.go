@@ -118,8 +118,10 @@ func asyncSpec[K comparable, V, R any](t *Topology, n *plan.Node, store string, 
 	t.retry(n, a.Retry)
 	n.Store = &plan.Store{Name: store, Kind: "calls", Value: vals.Name()}
 	n.Detail = a.describe()
+	onBad := t.policy(n, policy)
+	t.once(n, onBad, "use the Retry of the call, which lets others go on meanwhile")
 	return operator.AsyncSpec[K, V, R]{Store: store, Vals: vals, Call: func(ctx context.Context, _ K, v V) (R, error) { return call(ctx, v) }, Failed: a.Failed, Order: int(a.Order), Capacity: a.Capacity,
-		Timeout: a.Timeout, Retry: a.Retry, Policy: t.policy(n, policy)}
+		Timeout: a.Timeout, Retry: a.Retry, Policy: onBad}
 }
 
 func (a Async[V, R]) describe() string {
@@ -143,7 +145,22 @@ func (t *Topology) retry(n *plan.Node, r onerror.Retry) {
 // refused notes the policy of a sink.
 func (t *Topology) refused(n *plan.Node, s sink.Spec) {
 	if s.OnError != nil {
-		t.policy(n, []onerror.Policy{*s.OnError})
+		t.once(n, t.policy(n, []onerror.Policy{*s.OnError}), "it refuses a record again that it has refused: leave out the Retry")
+	}
+}
+
+// again notes that records are tried again.
+func (t *Topology) again(n *plan.Node, r onerror.Retry) {
+	if t.retry(n, r); r.Attempts < 2 {
+		t.graph.Errorf(n, "its Retry has %d attempts: use 2 or more, or leave it out", r.Attempts)
+	}
+	n.Retries = r.Attempts
+}
+
+// once notes that a policy must not try a record again, and why.
+func (t *Topology) once(n *plan.Node, p *onerror.Policy, why string) {
+	if p != nil && p.Retry != (onerror.Retry{}) {
+		t.graph.Errorf(n, "its error policy tries a record again: %s", why)
 	}
 }
 

@@ -47,6 +47,8 @@ func (t *Topology) GlobalTable[K comparable, V any](src source.KeyedSource[K, V]
 		t.graph.Errorf(g.n, "it is read whole: leave out where reading begins or ends")
 	case s.OnError.Action == onerror.ActionDeadLetter || s.NoKey.Action == onerror.ActionDeadLetter:
 		t.graph.Errorf(g.n, "it is read outside of transactions and cannot have a dead-letter topic: use onerror.Skip or onerror.Fail")
+	case s.OnError.Retry != (onerror.Retry{}) || s.NoKey.Retry != (onerror.Retry{}):
+		t.graph.Errorf(g.n, "its error policy tries a record again, which would hold up all that is looked up in it: leave out the Retry")
 	case s.OnTombstone.Action != onerror.ActionSkip:
 		t.graph.Errorf(g.n, "it is read as a table, in which a null value deletes a row: leave out OnTombstone")
 	}

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"fmt"
 	"iter"
 	"slices"
 	"time"
@@ -67,18 +68,15 @@ func (s Stream[V]) Peek(f func(V)) Stream[V] {
 }
 
 // TryMap replaces each value by f of it. A record for which f returns an error goes to the policy, with the error as
-// its cause; without one, to its source's policy.
+// its cause; without one, to its source's policy. It may be tried again before (onerror.Retry.Then), if no state lies
+// before f or beside it.
 func (s Stream[V]) TryMap[W any](f func(V) (W, error), policy ...onerror.Policy) Stream[W] {
 	n := &node[W]{n: s.add("trymap", "", typeName[W]())}
 	s.t.function(n.n, f == nil)
-	var p *onerror.Policy
-	if len(policy) > 0 {
-		p = &policy[0]
-		if p.Topic != "" {
-			n.n.Topics = append(n.n.Topics, p.Topic)
-		} else if p.Action == onerror.ActionDeadLetter {
-			s.t.graph.Errorf(n.n, "the dead-letter topic has no name: give onerror.DeadLetter one")
-		}
+	p := s.t.policy(n.n, policy)
+	if p != nil && p.Retry != (onerror.Retry{}) {
+		s.t.again(n.n, p.Retry)
+		n.n.Detail = fmt.Sprintf("%d attempts", p.Retry.Attempts)
 	}
 	s.sub(func(b *compiler) task.Fn[V] { return operator.TryMap(b.op(n.n), f, p, n.compile(b)) })
 	return Stream[W]{t: s.t, node: n}

@@ -176,6 +176,12 @@ func (t *Topology) source(spec source.Spec, typ string, noCodec, keyed bool) *pl
 			n.Topics = append(n.Topics, p.Topic)
 		}
 	}
+	for _, p := range []onerror.Policy{spec.NoKey, spec.OnTombstone} {
+		t.once(n, &p, "OnNullKey and OnTombstone are about what a record is, which does not change")
+	}
+	if spec.OnError.Retry != (onerror.Retry{}) {
+		t.again(n, spec.OnError.Retry)
+	}
 	return n
 }
 

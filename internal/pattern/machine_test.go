@@ -131,10 +131,10 @@ func TestPatterns(t *testing.T) {
 			last, ok := so.Last("b")
 			return ok && v[1:] < last[1:]
 		}), "a1 b5 a2 b6 a7 b8", []string{"a1 b5", "a2 b6", "a2 b6 a7 b8", "a7 b8"}},
-		"optional":      {ab.Optional().FollowedBy("c", is("c")), "a1 b1 c1", []string{"a1 c1", "a1 b1 c1"}},
-		"optional end":  {ab.Optional(), "a1 b1", []string{"a1", "a1 b1"}},
-		"greedy":        {ac.OneOrMore().Greedy().Next("b", is("bc")), "a1 c1 b1", []string{"a1,c1 b1", "c1 b1"}},
-		"not greedy":    {ac.OneOrMore().Next("b", is("bc")), "a1 c1 b1", []string{"a1 c1", "a1,c1 b1", "c1 b1"}},
+		"optional":     {ab.Optional().FollowedBy("c", is("c")), "a1 b1 c1", []string{"a1 c1", "a1 b1 c1"}},
+		"optional end": {ab.Optional(), "a1 b1", []string{"a1", "a1 b1"}},
+		"greedy":       {ac.OneOrMore().Greedy().Next("b", is("bc")), "a1 c1 b1", []string{"a1,c1 b1", "c1 b1"}},
+		"not greedy":   {ac.OneOrMore().Next("b", is("bc")), "a1 c1 b1", []string{"a1 c1", "a1,c1 b1", "c1 b1"}},
 		"greedy until": {ac.OneOrMore().Greedy().Until(is("d")).FollowedBy("b", is("bd")), "a1 c1 d1",
 			[]string{"a1,c1 d1", "c1 d1"}},
 		"group": {pattern.BeginGroup(ab).Times(2).FollowedBy("c", is("c")), "a1 b1 a2 b2 c1", []string{"a1 b1 a2 b2 c1"}},

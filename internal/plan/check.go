@@ -78,6 +78,9 @@ func (g *Graph) Check(app string) []error {
 			c.aligned(n)
 		}
 		c.time(n)
+		if n.Retries != 0 {
+			c.retries(g, n)
+		}
 		if !used[n] && n.Kind != Sink && n.Store == nil && n.Kind != "peek" && n.Kind != "split" {
 			c.note(n, "nothing uses its result: end it with To, or remove it")
 		}
@@ -123,6 +126,28 @@ func (c *checker) source(n *Node) {
 		}
 	}
 	c.topics[s.Name] = n
+}
+
+// retries checks that nothing stays of an attempt that has failed: no state may change before the operator that fails, or
+// beside it. Of a source, any operator behind it may be the one that fails.
+func (c *checker) retries(g *Graph, n *Node) {
+	reached := map[*Node]bool{}
+	for _, s := range Sources(n) {
+		if s.Kind == Repartition {
+			c.note(n, "it tries records again, behind the repartition %q: put it before that, or use Async, which has a Retry of its own", s.Name)
+			return
+		}
+		reached[s] = true
+	}
+	for _, o := range g.Nodes { // one is declared after those before it
+		for _, in := range slices.Concat(o.Inputs, o.Tables) {
+			reached[o] = reached[o] || o.Kind != Repartition && reached[in] && (in != n || n.Kind == Source)
+		}
+		if reached[o] && o != n && (o.Store != nil || o.Holds) {
+			c.note(n, "it tries records again, and %q (at %s), which has state, sees them before: it would see them with each attempt. Put it before that, with a repartition between them, or use Async, which has a Retry of its own", o.Name, o.Site)
+			return
+		}
+	}
 }
 
 func (c *checker) sink(n *Node) {

@@ -139,6 +139,9 @@ func (n *Node) detail() string {
 		what   string
 		policy onerror.Policy
 	}{{"bad records", s.OnError}, {"records without a key", s.NoKey}, {"tombstones", s.OnTombstone}} {
+		if n := p.policy.Retry.Attempts; n > 0 {
+			parts = append(parts, fmt.Sprintf("%s are tried %d times", p.what, n))
+		}
 		switch p.policy.Action {
 		case onerror.ActionFail:
 			parts = append(parts, p.what+" stop it")

@@ -38,6 +38,7 @@ type Node struct {
 	Handles []*Store // of one with state handles, beside its Store
 	Topics  []string // that a sink or a dead-letter policy writes
 	System  string   // of a sink
+	Retries int      // how often it tries a record, if its policy says that
 	Aligned bool     // inputs must have equal numbers of partitions
 	Implied string   // of a repartition that nobody asked for: what it is there for
 	// Holds: it emits results when time moves that it has held back. Delay is by how much their times may lie behind the

@@ -237,11 +237,15 @@ func (l *badLog) note(b task.Bad) {
 	if errors.As(b.Err, &p) {
 		args = append(args, "stack", string(p.Stack))
 	}
-	if b.Policy.Action == onerror.ActionFail {
+	if b.Policy.Action == onerror.ActionFail && !b.Again {
 		return // Run returns it
 	}
 	if b.Doubted {
 		l.log.Warn("the time of a record is not believed", args...)
+		return
+	}
+	if b.Again {
+		l.log.Warn("a record has failed, and is tried again", args...)
 		return
 	}
 	l.log.Warn("bad record "+what, args...)

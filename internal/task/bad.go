@@ -17,6 +17,7 @@ type Bad struct {
 	Policy               onerror.Policy
 	Err                  error
 	Doubted              bool // it was not given up on: its time is not believed, so that it does not move the watermark
+	Again                bool // it was not given up on: it will be tried again
 }
 
 // RecordError is a record that stopped the application, because its policy is to fail.
@@ -82,14 +83,42 @@ func (t *Task) giveUpResult(m Mark) {
 	t.drop(policy, &source.Record{Key: t.ctx.Key, Time: t.ctx.Time}, t.bad(source.Partition{}, source.Position{}, policy))
 }
 
+// again leaves a record where it is, to be tried again, if its policy says so. Nothing stays of what it has done: no state
+// lies beside its way to the operator that has failed (see plan.Graph.Check).
+func (t *Task) again(p *Port, r *source.Record, m mark) bool {
+	policy := t.policy(p)
+	if policy.Retry.Attempts <= 1 || p.Spec.Repartition {
+		return false
+	}
+	if p.tries++; p.tries >= policy.Retry.Attempts {
+		t.ctx.rejected = fmt.Errorf("attempt %d of %d: %w", p.tries, policy.Retry.Attempts, t.ctx.rejected)
+		return false
+	}
+	t.Out.rewind(m)
+	t.takeBack(0)
+	p.doubt = false
+	seed := Murmur2([]byte(p.Part.String()+r.Position.String())) + uint32(p.tries)
+	t.retryAt = t.Now + max(1, policy.Retry.Delay(p.tries, uint64(seed)*0x9e3779b97f4a7c15).Milliseconds())
+	b := t.bad(p.Part, r.Position, policy)
+	b.Again = true
+	t.ctx.rejected, t.ctx.policy = nil, nil
+	t.onBad(b)
+	return true
+}
+
+// policy is that of the record at hand, which has been rejected.
+func (t *Task) policy(p *Port) onerror.Policy {
+	if t.ctx.policy != nil {
+		return *t.ctx.policy
+	}
+	return p.Spec.OnError
+}
+
 // giveUp applies the policy to a record, and takes back what it has written.
 func (t *Task) giveUp(p *Port, r *source.Record, m mark) {
 	t.Out.rewind(m)
 	t.takeBack(0)
-	policy := p.Spec.OnError
-	if t.ctx.policy != nil {
-		policy = *t.ctx.policy
-	}
+	policy := t.policy(p)
 	b := t.bad(p.Part, r.Position, policy)
 	if policy.Action == onerror.ActionFail {
 		t.err = &RecordError{b}

@@ -48,6 +48,7 @@ type Port struct {
 	guard    eventtime.Guard
 	doubt    bool   // the time of the record at hand is not believed
 	doubted  uint64 // records whose times were not
+	tries    int    // of the record at the head that have failed
 	most     int64  // watermark above which it waits for others
 	waits    atomic.Bool
 	clocks   []*Clock
@@ -173,6 +174,7 @@ func (p *Port) load() bool {
 func (p *Port) pass() {
 	p.at++
 	p.read++
+	p.tries = 0
 	if p.at < len(p.cur.Records) {
 		p.next = p.cur.Records[p.at].Position
 		return

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"runtime/debug"
+	"slices"
 
 	"github.com/millstream-go/millstream/internal/eventtime"
 	"github.com/millstream-go/millstream/source"
@@ -18,7 +19,10 @@ func (t *Task) Step(now int64, n int) (worked bool, err error) {
 	t.Now = now
 	t.align()
 	worked = t.takeAnswers()
-	for done := 0; done < n && t.err == nil && t.full == 0; {
+	if now >= t.retryAt {
+		t.retryAt = 0
+	}
+	for done := 0; done < n && t.err == nil && t.full == 0 && t.retryAt == 0; {
 		p := t.pick()
 		if p == nil {
 			break
@@ -132,9 +136,14 @@ func (t *Task) read(p *Port, n int) (done int) {
 			done++
 			continue
 		}
+		seen, doubts := p.seen, slices.Clone(p.guard.Waiting)
 		p.Run(c, r)
 		if c.rejected != nil {
 			t.Cross.rewind(x)
+			if t.again(p, r, m) {
+				p.seen, p.guard.Waiting = seen, doubts
+				return done
+			}
 			t.giveUp(p, r, m)
 			if t.err != nil {
 				return done
@@ -274,7 +283,8 @@ func (t *Task) idle() {
 	}
 }
 
-// IdleDue is when a port becomes idle next, as a wall-clock time; math.MaxInt64 if none will.
+// IdleDue is when a port becomes idle next, a timer fires, or a record is tried again, as a wall-clock time; math.MaxInt64 if
+// nothing will.
 func (t *Task) IdleDue() int64 {
 	due := int64(math.MaxInt64)
 	for _, p := range t.Ports {
@@ -284,6 +294,9 @@ func (t *Task) IdleDue() int64 {
 	}
 	for _, o := range t.wall {
 		due = min(due, o.WallDue())
+	}
+	if t.retryAt > 0 {
+		due = min(due, t.retryAt)
 	}
 	return due
 }

@@ -198,6 +198,7 @@ type Task struct {
 	err       error
 	answers   answers
 	alignment *Alignment // nil: there is none
+	retryAt   int64      // the wall clock at which a record is tried again; until then none is read. 0: at once
 	full      int        // operators that take no more records
 	changes   []Undoer
 	logged    map[string]bool

@@ -225,7 +225,7 @@ func (d *Driver) wall() time.Time { return time.UnixMilli(d.now).UTC() }
 
 // note takes a record that was given up on.
 func (d *Driver) note(b task.Bad) {
-	if b.Doubted {
+	if b.Doubted || b.Again {
 		return
 	}
 	if id := b.Operator + " " + b.Partition.String() + " " + b.Position.String(); b.Partition.Stream != "" {
