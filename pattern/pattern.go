@@ -46,7 +46,7 @@ type Step[V any] struct {
 	Greedy     bool
 	Inner      Link // how its repetitions are linked
 	innerSet   bool
-	Until      func(V) bool           // what ends the repetitions: one of the two, or nil
+	Until      func(V) bool // what ends the repetitions: one of the two, or nil
 	UntilWhere func(V, Match[V]) bool
 	SincePrior time.Duration // how long after the event before it; 0: any time
 }
