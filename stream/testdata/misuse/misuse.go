@@ -3,9 +3,11 @@
 package misuse
 
 import (
+	"context"
 	"time"
 
 	"github.com/millstream-go/millstream/connect/kafka"
+	"github.com/millstream-go/millstream/onerror"
 	"github.com/millstream-go/millstream/pattern"
 	"github.com/millstream-go/millstream/sink"
 	"github.com/millstream-go/millstream/source"
@@ -17,6 +19,7 @@ import (
 type txn struct{ Card string }
 
 func (t txn) card() string { return t.Card }
+func (t txn) limit() int64 { return 0 }
 
 func misuse(topo *stream.Topology) {
 	txns := topo.From(source.Kafka("txns", codec.JSON[txn]()))
@@ -53,4 +56,35 @@ func misuse(topo *stream.Topology) {
 	txns.KeyBy(txn.card).Detect("line", line, func(string, pattern.Match[txn]) int { return 0 })    // want "Pattern\[string\]"
 	txns.KeyBy(txn.card).Detect("some", some, func(string, pattern.Match[string]) int { return 0 }) // want "Match\[string\]"
 	some.FollowedByGroup(line)                                                                      // want "Pattern\[string\]"
+
+	// What is brought together by key has keys of one type, whatever the join.
+	byCard, byLimit := txns.KeyBy(txn.card), txns.KeyBy(txn.limit)
+	limits := byLimit.ToTable("limits")
+	cards := byCard.ToTable("cards")
+	versions := topo.VersionedTable(source.KafkaKeyed("rates", codec.Int64, codec.JSON[txn]()), "rates", time.Hour)
+	global := topo.GlobalTable(source.KafkaKeyed("names", codec.Int64, codec.String))
+	byCard.Join("join", byLimit, window.Join{}, func(a, b txn) txn { return a })                                                // want "Keyed\[int64, txn\]"
+	byCard.JoinTable("table", limits, func(a, b txn) txn { return a })                                                          // want "Table\[int64, txn\]"
+	byCard.JoinAsOf("asof", versions, func(a, b txn) txn { return a })                                                          // want "VersionedTable\[int64, txn\]"
+	cards.Join(limits, func(a, b txn) txn { return a })                                                                         // want "Table\[int64, txn\]"
+	txns.JoinGlobal(global, func(t txn) (string, bool) { return "", true }, func(t txn, n string) txn { return t })             // want "func\(txn\) \(int64, bool\)|func\(t txn\) \(string, bool\)"
+	cards.JoinForeign("foreign", limits, func(string, txn) (string, bool) { return "", true }, func(a, b txn) txn { return a }) // want "int64"
+	byCard.Cogroup(func(n *int, t txn) {}).With(byLimit, func(n *int, t txn) {})                                                // want "Keyed\[int64, txn\]"
+
+	// A left join may find nothing.
+	byCard.LeftJoin("left", byCard, window.Join{}, func(a, b txn) txn { return a }) // want "\*txn"
+
+	// What keeps state needs keys; what makes a table of one does not lose them.
+	txns.Deduplicate("ids", txn.card, time.Hour)                          // want "txns.Deduplicate undefined"
+	txns.ToTable("cards")                                                 // want "txns.ToTable undefined"
+	byCard.Deduplicate("ids", func(txn) []byte { return nil }, time.Hour) // want "\[\]byte does not satisfy comparable"
+
+	// Functions of calls, patterns and processes have the types of their stream.
+	txns.Async("calls", func(context.Context, string) (int, error) { return 0, nil }, stream.Async[txn, int]{}) // want "string"
+	byCard.Process("process", func(p *stream.Process[string, int, txn], s string) {}, nil)                      // want "string"
+	byCard.Process("process", func(p *stream.Process[int64, int, txn], t txn) {}, nil)                          // want "Process\[int64, int, txn\]"
+	some.OneOrMore().UntilWhere(func(t txn, so pattern.Match[string]) bool { return true })                     // want "Match\[string\]"
+
+	// A policy is asked for what to do, not only how often to try.
+	txns.TryMap(func(t txn) (txn, error) { return t, nil }, onerror.Retry{Attempts: 3}) // want "onerror.Retry"
 }
