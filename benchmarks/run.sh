@@ -7,7 +7,7 @@
 #   run.sh                        all of it, on 2,000,000 records, against Kafka Streams and Flink too; about an hour
 #
 #   --only W1,W2                  of W1 W2 W3 W4 W5 (catch-up), latency (paced), recovery, burst; and, without a broker,
-#                                 nexmark-q0 and so on, or nexmark for all of its queries
+#                                 nexmark-q0 and so on, or nexmark for all of its queries; kinesis, on the Kinesis for tests
 #   --rounds N                    rounds, 3 (1 of latency and burst, unless --rounds is given)
 #   --peers by-hand,kafka-streams,flink   engines beside Millstream, each where it has the workload
 #   --guarantee exactly-once|at-least-once   of the catch-up workloads
@@ -60,7 +60,7 @@ if [[ $quick == yes ]]; then
   [[ -n $only || -n $peers ]] || nexmark_flink=yes
   : "${only:=W1,W2,nexmark-q5}" "${records:=1000000}" "${peers:=by-hand}" "${seconds:=12}"
 else
-  : "${only:=W1,W2,W3,W4,W5,latency,recovery,burst}" "${records:=2000000}" "${peers:=by-hand,kafka-streams,flink}" "${seconds:=40}"
+  : "${only:=W1,W2,W3,W4,W5,latency,recovery,burst,kinesis}" "${records:=2000000}" "${peers:=by-hand,kafka-streams,flink}" "${seconds:=40}"
 fi
 nj=$((records / 4)) nkv=$((records / 2))
 # shellcheck source=modes/nexmark.sh
@@ -68,7 +68,7 @@ source "$here/modes/nexmark.sh"
 only=$(sed "s/\bnexmark\(,\|\$\)/$nexmark_all\1/" <<<"$only")
 IFS=, read -ra parts <<<"$only"
 IFS=, read -ra engines <<<"millstream,$peers"
-for w in "${parts[@]}"; do [[ $w =~ ^(W[1-5]|latency|recovery|burst)$ || ,$nexmark_all, == *,$w,* ]] || die "unknown part '$w'"; done
+for w in "${parts[@]}"; do [[ $w =~ ^(W[1-5]|latency|recovery|burst|kinesis)$ || ,$nexmark_all, == *,$w,* ]] || die "unknown part '$w'"; done
 for e in "${engines[@]}"; do [[ $e =~ ^(millstream|by-hand|kafka-streams|flink)$ ]] || die "unknown engine '$e'"; done
 [[ ,$peers, != *,flink,* ]] || nexmark_flink=yes
 has() { local e; for e in "${engines[@]}"; do [[ $e != "$1" ]] || return 0; done; return 1; }
@@ -89,7 +89,7 @@ prepare() {
   say "run.sh: broker"; "$kafka" fetch >/dev/null
   say "run.sh: programs"
   (cd "$here/peers/by-hand" && go build -o "$bin/" ./cmd/limit ./cmd/load ./cmd/verify ./cmd/lat ./cmd/lag)
-  (cd "$root" && go build -o "$bin/report" ./benchmarks/report && go build -o "$bin/nexmark" ./benchmarks/nexmark)
+  (cd "$root" && go build -o "$bin/report" ./benchmarks/report && go build -o "$bin/nexmark" ./benchmarks/nexmark && go build -o "$bin/kinesis" ./benchmarks/kinesis)
   [[ -n ${MILLSTREAM_BIN:-} ]] || (cd "$root" && go build -o "$bin/millstream" ./benchmarks/kafka)
   if has kafka-streams || [[ $prepare_only == yes ]]; then java_program kafka-streams ksbench/Bench; fi
   if has flink || [[ $nexmark_flink == yes || $prepare_only == yes ]]; then java_program flink bench/EventsJob; fi
@@ -112,9 +112,11 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT TERM
 mkdir -p "$tmp/logs"
-queries=()
-for p in "${parts[@]}"; do [[ $p != nexmark-* ]] || queries+=("$p"); done
-if [[ ${#queries[@]} -lt ${#parts[@]} ]]; then
+queries=() brokered=0 # parts that need a broker
+for p in "${parts[@]}"; do
+  case $p in nexmark-*) queries+=("$p") ;; kinesis) ;; *) brokered=$((brokered + 1)) ;; esac
+done
+if [[ $brokered -gt 0 ]]; then
   brokers=$("$kafka" start --fresh --port free --dir "$tmp/kafka" 2>"$tmp/logs/broker") || { cat "$tmp/logs/broker" >&2; die "the broker does not start"; }
   export KAFKA_BOOTSTRAP=$brokers
   load_kv=0
@@ -147,6 +149,8 @@ source "$here/modes/latency.sh"
 source "$here/modes/recovery.sh"
 # shellcheck source=modes/burst.sh
 source "$here/modes/burst.sh"
+# shellcheck source=modes/kinesis.sh
+source "$here/modes/kinesis.sh"
 
 workloads=()
 for p in "${parts[@]}"; do [[ $p != W* ]] || workloads+=("$p"); done
@@ -156,6 +160,7 @@ for p in "${parts[@]}"; do
     latency) latency "${rounds:-1}" ;;
     recovery) recovery "${rounds:-3}" ;;
     burst) burst "${rounds:-1}" ;;
+    kinesis) kinesis_bench "${rounds:-3}" ;;
   esac
 done
 [[ ${#queries[@]} -eq 0 ]] || nexmark "${rounds:-3}" "${queries[@]}"
@@ -165,9 +170,10 @@ expect=millstream
 for e in "${engines[@]}"; do
   case $e in # an engine is expected only where it has a part
     by-hand | flink) [[ ${#workloads[@]} -eq 0 && ,$only, != *,latency,* ]] || expect+=,$e ;;
-    kafka-streams) [[ $only == burst || ${#queries[@]} -eq ${#parts[@]} ]] || expect+=,$e ;;
+    kafka-streams) [[ $only == burst || $brokered -eq 0 ]] || expect+=,$e ;;
   esac
 done
+[[ ,$only, != *,kinesis,* ]] || expect+=,bare-sdk
 [[ ${#workloads[@]} -eq 0 || ,$only, == *,W1,* || ,$only, == *,W2,* || ,$only, == *,latency,* ]] || expect=${expect/,flink/}
 [[ $nexmark_flink == no || ${#queries[@]} -eq 0 || $expect == *,flink* ]] || expect+=,flink
 version_of() { sed -n "s|^[[:space:]]*$2 \\(v[^ ]*\\).*|\\1|p" "$1" | head -1; }

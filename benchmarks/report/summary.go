@@ -23,7 +23,8 @@ type Run struct {
 	Round    int     `json:"round"`
 	Verified string  `json:"verified"` // "yes", "no", "" = not checked in this round
 	Error    string  `json:"error,omitempty"`
-	Load     float64 `json:"load"` // load average of one minute, when it ended
+	Missing  string  `json:"missing,omitempty"` // why there is no such engine to run
+	Load     float64 `json:"load"`              // load average of one minute, when it ended
 	Figures  Figures `json:"figures"`
 }
 
@@ -124,6 +125,9 @@ func summarize(runs []Run, expect []string) *Results {
 	var order []rowKey
 	var loads []float64
 	for _, r := range runs {
+		if r.Missing != "" {
+			continue
+		}
 		k := rowKey{r.Workload, r.Mode, r.Engine}
 		if _, ok := byRow[k]; !ok {
 			order = append(order, k)
@@ -147,6 +151,11 @@ func summarize(runs []Run, expect []string) *Results {
 		res.Rows = append(res.Rows, row)
 		if row.Verified != "yes" {
 			res.Failures = append(res.Failures, fmt.Sprintf("%s, %s, %s: the output is not verified (%s)", k.workload, k.mode, k.engine, row.Verified))
+		}
+	}
+	for _, r := range runs {
+		if r.Missing != "" {
+			res.Rows = append(res.Rows, Row{Workload: r.Workload, Mode: r.Mode, Engine: r.Engine, Metrics: map[string]Spread{}, Verified: r.Missing})
 		}
 	}
 	for _, e := range expect {

@@ -56,6 +56,16 @@ func TestWhatMakesTheReportFail(t *testing.T) {
 	}
 }
 
+// An engine that is not to be had has a row that says why, and no figures.
+func TestMissingEngine(t *testing.T) {
+	res := summaryOf(t, w1+"\n"+`{"workload":"W1","mode":"exactly-once","engine":"other","missing":"not to be had"}`, "millstream", "by-hand")
+	require.Empty(t, res.Failures)
+	require.Len(t, res.Rows, 3)
+	require.Equal(t, Row{Workload: "W1", Mode: "exactly-once", Engine: "other", Metrics: map[string]Spread{}, Verified: "not to be had"}, res.Rows[2])
+	require.Contains(t, res.markdown(), "| W1 | exactly-once | other |  |  |  |  |  | 0 | not to be had |")
+	require.Len(t, res.Ratios, 4)
+}
+
 func TestTargetsByMode(t *testing.T) {
 	got, ok := targetOf(rowKey{"W2", "commit, exactly-once", "kafka-streams"}, "cpu_us_per_record")
 	require.True(t, ok)

@@ -32,7 +32,9 @@ type reader struct {
 	latest   bool            // begin at the end
 	whole    bool            // next is what was read in this session, not found from before it
 	iterator string
-	average  int64 // bytes of a record, lately; at first they may be large
+	numbers  sequences
+	keys     []byte // of the batch that is being made
+	average  int64  // bytes of a record, lately; at first they may be large
 	caughtUp bool
 	told     bool // the engine knows where the reader is
 
@@ -155,11 +157,16 @@ func (r *reader) poll(records int64) (*api.GetRecordsOutput, error) {
 // deliver hands records over, those of aggregates one by one, without what was read before. It returns how many bytes the
 // answer had.
 func (r *reader) deliver(recs []types.Record, at time.Time, behind time.Duration, over bool) (bytes int, err error) {
-	b := source.Batch{CaughtUp: behind == 0 || over, Behind: behind, FetchedAt: time.Now()}
+	b := source.Batch{CaughtUp: behind == 0 || over, Behind: behind, FetchedAt: time.Now(), Records: make([]source.Record, 0, len(recs))}
+	size := 0
+	for i := range recs {
+		size += len(aws.ToString(recs[i].PartitionKey))
+	}
+	r.keys = make([]byte, 0, size) // all keys of a batch in one piece of memory
 	for i := range recs {
 		rec := &recs[i]
 		bytes += len(rec.Data) + len(aws.ToString(rec.PartitionKey))
-		pos, err := sequence(aws.ToString(rec.SequenceNumber))
+		pos, err := r.numbers.read(aws.ToString(rec.SequenceNumber))
 		if err != nil {
 			return bytes, err
 		}
@@ -182,7 +189,9 @@ func (r *reader) unpack(b *source.Batch, rec *types.Record, pos source.Position)
 	arrival := aws.ToTime(rec.ApproximateArrivalTimestamp).UnixMilli()
 	add := func(key string, data []byte) {
 		if pos.Compare(r.next) >= 0 {
-			b.Records = append(b.Records, source.Record{Key: []byte(key), Value: value(data), Time: arrival, Position: pos})
+			n := len(r.keys)
+			r.keys = append(r.keys, key...)
+			b.Records = append(b.Records, source.Record{Key: r.keys[n:len(r.keys):len(r.keys)], Value: value(data), Time: arrival, Position: pos})
 		}
 		pos.Sub++
 	}
