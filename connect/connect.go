@@ -80,6 +80,7 @@ type App struct {
 type SourceSpec struct {
 	Name  string
 	Range source.Range
+	Files *source.FileSpec // that come before it; the engine's affair
 }
 
 // Purpose tells the internal topics apart.

@@ -2,6 +2,7 @@ package source_test
 
 import (
 	"fmt"
+	"testing/fstest"
 	"time"
 
 	"github.com/millstream-go/millstream/onerror"
@@ -27,6 +28,18 @@ func ExampleKafka_options() {
 		source.MaxBytes(64<<10))
 	fmt.Println(payments.Spec.OnError.Topic, payments.Spec.MaxAhead)
 	// Output: payments.dead 1m0s
+}
+
+// What a topic does not hold any more is read from an archive first: JSON lines, in the order of the files' names. The
+// topic follows from the time at which the archive ends.
+func ExampleFiles() {
+	type Payment struct{ Card string }
+	archive := fstest.MapFS{"2025/payments-01.jsonl": {Data: []byte(`{"Card":"c1"}`)}} // or os.DirFS("/archive")
+	payments := source.Files(archive, "2025/payments-*.jsonl", codec.JSON[Payment]()).
+		Then(source.Kafka("payments", codec.JSON[Payment](),
+			source.StartAtTime(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))))
+	fmt.Println(payments.Spec.Files.Pattern, "then", payments.Spec.Name)
+	// Output: 2025/payments-*.jsonl then payments
 }
 
 // A topic whose producers partition it by key needs no repartition.

@@ -48,8 +48,12 @@ func (p Position) Compare(q Position) int {
 	return cmp.Or(cmp.Compare(p.High, q.High), cmp.Compare(p.Mid, q.Mid), cmp.Compare(p.Low, q.Low), cmp.Compare(p.Sub, q.Sub))
 }
 
-// String prints an offset as a number, and longer positions as their parts; ParsePosition reads it back.
+// String prints an offset as a number, a place in a file (AtFile) as file:<number>:<byte>, and longer positions as their
+// parts; ParsePosition reads it back.
 func (p Position) String() string {
+	if file, offset, ok := p.File(); ok {
+		return fileString(file, offset)
+	}
 	if p.High == 0 && p.Mid == 0 && p.Sub == 0 {
 		return strconv.FormatInt(int64(p.Low), 10)
 	}
@@ -58,6 +62,9 @@ func (p Position) String() string {
 
 // ParsePosition reads what String wrote.
 func ParsePosition(s string) (Position, error) {
+	if strings.HasPrefix(s, filePrefix) {
+		return parseFile(s)
+	}
 	parts := strings.Split(s, ".")
 	if len(parts) == 1 {
 		n, err := strconv.ParseInt(s, 10, 64)

@@ -21,6 +21,10 @@ func TestPositionString(t *testing.T) {
 		"0.0.2a.-1":              {Low: 42, Sub: -1},
 		"1.ffffffffffffffff.0.7": {High: 1, Mid: math.MaxUint64, Sub: 7},
 		"0.1.0.0":                {Mid: 1},
+		"file:0:0":               source.AtFile(0, 0),
+		"file:3:1234":            source.AtFile(3, 1234),
+		"file:4194303:7":         source.AtFile(1<<22-1, 7),
+		"0.0.0.-1":               {Sub: -1},
 	} {
 		require.Equal(t, want, p.String())
 		back, err := source.ParsePosition(want)
@@ -42,6 +46,10 @@ func TestParsePositionRefuses(t *testing.T) {
 		"0.0.0.x":                 "its last part is not a number",
 		"9223372036854775808":     "is not a number",
 		"0.10000000000000000.0.0": "part 2 is not hexadecimal",
+		"file:":                   "is no number of a file",
+		"file:4194304:0":          "is no number of a file",
+		"file:1:-1":               "is no place in a file",
+		"file:1:1099511627776":    "is no place in a file",
 	} {
 		_, err := source.ParsePosition(in)
 		require.ErrorContains(t, err, says, in)
@@ -50,7 +58,7 @@ func TestParsePositionRefuses(t *testing.T) {
 
 // What parses is a position that its own string stands for.
 func FuzzParsePosition(f *testing.F) {
-	for _, s := range []string{"0", "-1", "42", "0.0.2a.-1", "1.2.3.4", "+1", "00", "0X1.0.0.0"} {
+	for _, s := range []string{"0", "-1", "42", "0.0.2a.-1", "1.2.3.4", "+1", "00", "0X1.0.0.0", "file:1:2", "file:01:+2"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -62,6 +70,20 @@ func FuzzParsePosition(f *testing.F) {
 		require.NoError(t, err)
 		require.Equal(t, p, back)
 	})
+}
+
+// Files come before their topic, one after the other.
+func TestPositionsInFiles(t *testing.T) {
+	order := []source.Position{source.AtFile(0, 0), source.AtFile(0, 1), source.AtFile(0, 1<<40-1), source.AtFile(1, 0), source.AtFile(1<<22-1, 1<<40-1), {Sub: -1}, source.At(0), source.At(1)}
+	for i := range order[1:] {
+		require.Negative(t, order[i].Compare(order[i+1]), i)
+	}
+	file, offset, ok := source.AtFile(7, 9).File()
+	require.Equal(t, []any{7, int64(9), true}, []any{file, offset, ok})
+	for _, p := range []source.Position{source.At(0), source.At(5), {Sub: -1}, {Sub: 3}, {Low: 1, Sub: math.MinInt64}, {High: 1, Sub: math.MinInt64}} {
+		_, _, ok := p.File()
+		require.False(t, ok, p)
+	}
 }
 
 func drawPosition(t *rapid.T, name string) source.Position {

@@ -18,6 +18,8 @@ import (
 type Source[V any] struct {
 	Spec  Spec
 	Value codec.Codec[V]
+	// History decodes the records of Spec.Files, if there are any.
+	History codec.Codec[V]
 }
 
 // KeyedSource describes a stream that is partitioned by its keys already, so that keyed operators read it without a
@@ -44,12 +46,15 @@ type Spec struct {
 	MaxJump time.Duration
 	Confirm int
 	Growth  Growth
+	// Files are read before the topic; nil: there are none.
+	Files *FileSpec
 }
 
 // Range is the part of a source that is read.
 type Range struct {
 	Start     Start
 	From      time.Time          // with StartTime
+	Exact     bool               // with StartTime: it is an error if records from then on may have been deleted
 	Positions map[int32]Position // by partition; where one is named, it comes before Start
 	End       End
 	Until     time.Time // with EndTime
@@ -167,7 +172,7 @@ func MaxBytes(n int) Option { return func(s *Spec) { s.MaxBytes = n } }
 
 // Kafka describes a topic whose records' keys do not matter to the topology, or are made by KeyBy.
 func Kafka[V any](topic string, value codec.Codec[V], opts ...Option) Source[V] {
-	return Source[V]{spec("kafka", topic, opts), value}
+	return Source[V]{Spec: spec("kafka", topic, opts), Value: value}
 }
 
 // KafkaKeyed describes a topic that its producers partition by key, as every Kafka client does by default.
@@ -179,7 +184,7 @@ func KafkaKeyed[K comparable, V any](topic string, key codec.Codec[K], value cod
 // not matter to the topology: since shards are split and merged while a stream is read, keyed operators come after a
 // KeyBy. Aggregated records, as the Kinesis Producer Library writes them, are taken apart.
 func Kinesis[V any](stream string, value codec.Codec[V], opts ...Option) Source[V] {
-	return Source[V]{spec("kinesis", stream, opts), value}
+	return Source[V]{Spec: spec("kinesis", stream, opts), Value: value}
 }
 
 func spec(system, name string, opts []Option) Spec {

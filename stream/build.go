@@ -182,7 +182,7 @@ func input(app string, n *plan.Node) engine.Input {
 	in := engine.Input{Port: task.PortSpec{Name: n.Topic(app), Repartition: n.Kind == plan.Repartition, OnError: onError(n), MaxAhead: -1}, Opened: n.Site}
 	if n.Kind == plan.Source {
 		s := n.Input.Spec
-		in.Start = connect.SourceSpec{Name: s.Name, Range: s.Range}
+		in.Start = connect.SourceSpec{Name: s.Name, Range: s.Range, Files: s.Files}
 		if s.MaxAhead >= 0 { // -1, which means none, is less than a millisecond
 			in.Port.MaxAhead = s.MaxAhead.Milliseconds()
 		}

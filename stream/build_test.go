@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -58,6 +59,25 @@ var badTopologies = map[string]struct {
 	"keyed source without a key codec": {func(topo *stream.Topology) {
 		topo.FromKeyed(source.KafkaKeyed[string]("txns", nil, codec.JSON[txn]())).Count("counts")
 	}, []string{`source "txns": it has no codec: name one`}},
+	"files without what they need": {func(topo *stream.Topology) {
+		at := func(v txn) time.Time { return v.occurred() }
+		all := source.StartAtPositions(map[int32]source.Position{0: source.At(5)})
+		topo.From(source.Files[txn](nil, "[", nil).SplitBy(nil).Then(source.Kafka("a", codec.JSON[txn]()))).EventTime(at, stream.Watermark{}).To(out[txn]())
+		archive := source.Files(fstest.MapFS{}, "*.jsonl", codec.JSON[txn]())
+		topo.From(archive.Then(source.Kafka("b", codec.JSON[txn](), source.StartAt(source.Latest), all))).To(out[txn]())
+		topo.From(archive.Then(archive.Then(source.Kafka("c", codec.JSON[txn](), all)))).Watermark(stream.Watermark{}).To(out[txn]())
+		topo.From(archive.Then(source.Kinesis("d", codec.JSON[txn](), all))).EventTime(at, stream.Watermark{}).To(out[txn]())
+	}, []string{
+		`source "a": its files have no file system: give source.Files one, for example os.DirFS("/archive")`,
+		`source "a": its files are split by a function that is nil: leave out SplitBy for lines`,
+		`source "a": where its topic goes on after the files is not exact: name the cut with source.StartAtPositions, for each partition, or source.StartAtTime`,
+		`source "a": its files have no codec: name one, for example codec.JSON[stream_test.txn]()`,
+		`source "b": where its topic goes on after the files is not exact`,
+		`source "c": it has two sets of files: let one pattern match all of them`,
+		`source "d": files come before a topic of Kafka, and it is on kinesis`,
+		`source "b": its records in files have no timestamps, and the topology takes no time from their values: call EventTime`,
+		`source "c": its records in files have no timestamps`,
+	}},
 	"two stores behind a source that may grow": {func(topo *stream.Topology) {
 		in := topo.FromKeyed(source.KafkaKeyed("txns", codec.String, codec.JSON[txn](), source.OnGrowth(source.GrowthRekeys)))
 		in.Count("a")

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -49,6 +50,14 @@ func totals() sink.Sink[total]                                  { return sink.Ka
 func counts() sink.Sink[int64]                                  { return sink.Kafka("counts", codec.Int64) }
 func onTxn(p *stream.Process[string, total, txn], t txn)        { p.State().add(t) }
 func onTimer(*stream.Process[string, total, txn], stream.Timer) {}
+
+// A description tells of files that are read before a topic.
+func TestDescribeFiles(t *testing.T) {
+	topo := stream.New("history")
+	archive := source.Files(fstest.MapFS{}, "2025/*.jsonl", codec.JSON[txn]())
+	topo.From(archive.Then(source.Kafka("txns", codec.JSON[txn](), source.StartAtTime(time.Unix(0, 0))))).To(out[txn]())
+	require.Contains(t, topo.Describe(stream.Text), "kafka, after the files 2025/*.jsonl, from 1970-01-01T00:00:00Z")
+}
 
 // Topologies whose descriptions are kept in testdata/describe.
 var described = map[string]func() *stream.Topology{

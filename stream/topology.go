@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"path"
 	"path/filepath"
 	"reflect"
 	"runtime"
@@ -139,10 +140,18 @@ func (s *keyedNode[K, V]) compile(b *compiler) task.KeyedFn[K, V] {
 // read once in a topology, and its stream used as often as needed.
 func (t *Topology) From[V any](src source.Source[V]) Stream[V] {
 	n := t.source(src.Spec, typeName[V](), src.Value == nil, false)
-	s := Stream[V]{t, &node[V]{n: n}, src.Value}
+	vals := src.Value
+	if f := src.Spec.Files; f != nil {
+		t.files(n, f)
+		vals = operator.Older[V]{Codec: orJSON(src.Value), InFiles: orJSON(src.History)}
+		if src.History == nil {
+			t.graph.Errorf(n, "its files have no codec: name one, for example codec.JSON[%s]()", typeName[V]())
+		}
+	}
+	s := Stream[V]{t, &node[V]{n: n}, vals}
 	t.ends = append(t.ends, engine.End{Topic: src.Spec.Name, Source: true, Value: src.Value})
 	t.roots[n] = func(b *compiler, p *task.Port) {
-		operator.Source(p, reader(b, n), src.Value, nil, s.node.compile(b))
+		operator.Source(p, reader(b, n), vals, nil, s.node.compile(b))
 	}
 	return s
 }
@@ -183,6 +192,29 @@ func (t *Topology) source(spec source.Spec, typ string, noCodec, keyed bool) *pl
 		t.again(n, spec.OnError.Retry)
 	}
 	return n
+}
+
+// files says what is wrong with a source's files.
+func (t *Topology) files(n *plan.Node, f *source.FileSpec) {
+	switch _, err := path.Match(f.Pattern, ""); {
+	case f.FS == nil:
+		t.graph.Errorf(n, "its files have no file system: give source.Files one, for example os.DirFS(\"/archive\")")
+	case f.Pattern == "" || err != nil:
+		t.graph.Errorf(n, "the pattern %q for its files is none: use one of path.Match, for example *.jsonl", f.Pattern)
+	}
+	if f.Split == nil {
+		t.graph.Errorf(n, "its files are split by a function that is nil: leave out SplitBy for lines")
+	}
+	if f.Again {
+		t.graph.Errorf(n, "it has two sets of files: let one pattern match all of them, in the order of their names")
+	}
+	s := n.Input.Spec
+	if s.System != "kafka" {
+		t.graph.Errorf(n, "files come before a topic of Kafka, and it is on %s", s.System)
+	}
+	if s.Range.Start == source.Latest || s.Range.Start == source.Earliest && len(s.Range.Positions) == 0 {
+		t.graph.Errorf(n, "where its topic goes on after the files is not exact: name the cut with source.StartAtPositions, for each partition, or source.StartAtTime")
+	}
 }
 
 func reader(b *compiler, n *plan.Node) operator.Reader {

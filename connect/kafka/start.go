@@ -166,6 +166,10 @@ func (s *session) first(ctx context.Context, at map[source.Partition]*source.Pos
 		}
 		for p, offset := range offsets {
 			first[p] = max(offset, starts[p])
+			if r := s.rangeOf(p.Stream); r.Exact && r.Deleted == source.DeletedFails && starts[p] > 0 && first[p] == starts[p] {
+				return nil, fmt.Errorf("%w: kafka: %v is to go on at %v, after the files before it, and begins at offset %d with that time or later: records in between may have been deleted by the broker (retention). "+
+					"Name the offset with source.StartAtPositions, or say with source.OnDeleted how to go on", connect.ErrDeleted, p, t, starts[p])
+			}
 		}
 	}
 	return first, nil

@@ -446,6 +446,9 @@ func (c *Committer) metadata(d *task.Delta, p *task.Port) string {
 	return s
 }
 
+// FileMetadata begins the metadata of a position that is not in the topic yet, but in the files that come before it.
+const FileMetadata = "files "
+
 // Metadata is what was committed beside a position.
 type Metadata struct {
 	Owner     string // of the newest marker; "-": none was written

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/millstream-go/millstream/connect"
@@ -80,6 +81,10 @@ func Restore(ctx context.Context, s connect.Session, st *store.Store, t *task.Ta
 		at := c.Position
 		r.Start[part] = &at
 		m, ok := ParseMetadata(c.Metadata)
+		if !ok && strings.HasPrefix(c.Metadata, FileMetadata) {
+			return nil, fmt.Errorf("%w: task %s: the committed position of %v is in files before the topic, and the topology does not read them: put source.Files back until they have been read, or begin under another AppID",
+				connect.ErrStop, t.ID(), part)
+		}
 		if !ok {
 			continue
 		}
@@ -136,7 +141,7 @@ func known(t *task.Task, start map[source.Partition]*source.Position) error {
 	}
 	for _, in := range t.Marker.Inputs {
 		part := source.Partition{Stream: in.Stream, Index: in.Index}
-		if at, reads := start[part]; reads && at == nil && in.Position.Compare(source.Position{}) > 0 {
+		if at, reads := start[part]; reads && at == nil && in.Position != (source.Position{}) && in.Position != source.AtFile(0, 0) {
 			return fmt.Errorf("task %s: %w: %v has none, but its state holds what was read up to %v, which would be read again. The group was deleted, or its positions expired while it was stopped "+
 				"(offsets.retention.minutes), or the topic was recreated. If the topic is the same, commit %v for it (kafka-consumer-groups.sh --reset-offsets); otherwise reset the application: "+
 				"begin under another AppID", t.ID(), ErrPositionGone, part, in.Position, in.Position)

@@ -48,12 +48,33 @@ func (s *Reader) check(c *task.Ctx, r *source.Record) bool {
 	return true
 }
 
+// Older is the codec of a source whose records come from files first, and these have a codec of their own.
+type Older[V any] struct {
+	codec.Codec[V]
+	InFiles codec.Codec[V]
+}
+
+// decoder returns the codec of each record.
+func decoder[V any](value codec.Codec[V]) func(r *source.Record) codec.Codec[V] {
+	older, ok := value.(Older[V])
+	if !ok {
+		return func(*source.Record) codec.Codec[V] { return value }
+	}
+	return func(r *source.Record) codec.Codec[V] {
+		if _, _, ok := r.Position.File(); ok {
+			return older.InFiles
+		}
+		return older.Codec
+	}
+}
+
 // Source decodes a port's records. peek is for tasks with several ports: the record's event time, if an operator
 // directly behind the source makes it (else nil).
 func Source[V any](p *task.Port, s Reader, value codec.Codec[V], at func(V) int64, next task.Fn[V]) {
 	var peeked *source.Record // decoded by Peek already
 	var head V
 	s.nulls = nullTest[V]() != nil
+	of := decoder(value)
 	p.Run = func(c *task.Ctx, r *source.Record) {
 		ready := peeked == r
 		peeked = nil // whatever becomes of r: the next record may lie in the same place
@@ -66,8 +87,8 @@ func Source[V any](p *task.Port, s Reader, value codec.Codec[V], at func(V) int6
 		}
 		if !ready && r.Value != nil {
 			var err error
-			if v, err = value.Decode(r.Value); err != nil {
-				c.Reject(fmt.Errorf("decode value with codec %s: %w", value.Name(), err), nil)
+			if v, err = of(r).Decode(r.Value); err != nil {
+				c.Reject(fmt.Errorf("decode value with codec %s: %w", of(r).Name(), err), nil)
 				return
 			}
 		}
@@ -82,7 +103,7 @@ func Source[V any](p *task.Port, s Reader, value codec.Codec[V], at func(V) int6
 	}
 	p.Peek = func(c *task.Ctx, r *source.Record) int64 {
 		if peeked != r {
-			v, err := value.Decode(r.Value)
+			v, err := of(r).Decode(r.Value)
 			if err != nil {
 				return r.Time // Run will reject it
 			}

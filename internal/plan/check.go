@@ -119,6 +119,9 @@ func (c *checker) source(n *Node) {
 	case r.End == source.EndTime && r.Start == source.StartTime && !r.From.Before(r.Until):
 		c.note(n, "it begins at %v and ends at %v: the end must be later", r.From, r.Until)
 	}
+	if et := n.Input.EventTime; s.Files != nil && (et == nil || et.Node.Kind != "event time") {
+		c.note(n, "its records in files have no timestamps, and the topology takes no time from their values: call EventTime")
+	}
 	for _, p := range []onerror.Policy{s.OnError, s.NoKey, s.OnTombstone} {
 		if p.Action == onerror.ActionDeadLetter && p.Topic == "" {
 			c.note(n, "the dead-letter topic has no name: give onerror.DeadLetter one")

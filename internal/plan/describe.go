@@ -131,6 +131,9 @@ func (n *Node) detail() string {
 	}
 	parts := []string{n.Detail}
 	s := n.Input.Spec
+	if s.Files != nil {
+		parts = append(parts, "after the files "+s.Files.Pattern)
+	}
 	parts = append(parts, extent(s.Range)...)
 	if s.MaxJump > 0 {
 		parts = append(parts, fmt.Sprintf("times more than %v ahead are doubted until %d others agree", s.MaxJump, s.Confirm))

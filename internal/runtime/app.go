@@ -117,6 +117,7 @@ func (a *App) sessions(ctx context.Context, st *store.Store, instance string, sn
 				session.Close(ctx)
 				return err
 			}
+			session = withFiles(session, a.prog, a.cfg.Guarantee, a.cfg.Logger)
 			e := &engine{cfg: &a.cfg, prog: a.prog, session: session, sharded: sharded, store: st, owner: owner, log: a.cfg.Logger, bad: bad, notes: a.notes, snapshots: snapshots, epoch: epoch,
 				now: func() int64 { return time.Now().UnixMilli() }}
 			a.notes.session()

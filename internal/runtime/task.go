@@ -141,7 +141,7 @@ func (p *Program) NewTask(sub *Subtopology, spec *task.Spec, partition int32, s 
 		}
 		port := &task.Port{Part: source.Partition{Stream: spec.Name, Index: partition}, Spec: &spec}
 		if g == connect.AtMostOnce && !spec.Memory {
-			port.Limit(source.Position{})
+			port.Limit(source.AtFile(0, 0)) // before everything
 		}
 		ports = append(ports, port)
 	}

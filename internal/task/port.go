@@ -77,6 +77,8 @@ type Port struct {
 	// proof was handed in and not used yet.
 	proof    Proof
 	hasProof bool
+
+	promised atomic.Pointer[int64] // see Promise
 }
 
 // Offer appends a batch to the queue. It is the one method that another goroutine than the task's owner may call, with

@@ -37,10 +37,29 @@ func (p *Port) proven() (at int64, ok bool) {
 	return x.At, true
 }
 
+// Promise says that no record with a time before w will be offered, as is known of a partition whose records follow those
+// of another, from which w is. Any goroutine may call it. The watermark follows at the next Step.
+func (p *Port) Promise(w int64) { p.promised.Store(&w) }
+
+// believe moves the time of a port to what was promised.
+func (t *Task) believe(p *Port) (worked bool) {
+	w := p.promised.Load()
+	if w == nil || *w <= p.Input.Watermark {
+		return false
+	}
+	t.touched = true
+	p.seen = max(p.seen, *w+p.Spec.Bound)
+	t.observe(p)
+	return true
+}
+
 // prove moves the time of source ports that have been silent for long enough, and are proven to have been read to their
 // end. Repartition topics are not sources: their watermarks are carried by the records.
 func (t *Task) prove() (worked bool) {
 	for _, p := range t.Ports {
+		if !t.Hold && t.err == nil {
+			worked = t.believe(p) || worked
+		}
 		if p.Spec.ProvenAfter <= 0 || p.Spec.Repartition || t.Hold {
 			continue
 		}
