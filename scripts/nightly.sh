@@ -4,6 +4,7 @@
 #   kills        200 kills, seed 1
 #   plants       every planted bug must be found
 #   snapshots    10,000 damages to snapshots, 5,000 runs with a failing store of objects
+#   state        10,000 damages to state directories, power lost 4,000 times
 #   cluster      15 minutes on a cluster of three brokers
 #   kinesis      100 kills and 30 reshards on the service for tests, 20 and 6 on local servers, every planted mistake; leases on local
 #                servers, and beside a worker of the Kinesis Client Library
@@ -30,6 +31,7 @@ trap 'exit 130' INT TERM HUP
 part_kills() { scripts/killtest.sh --kills "${KILLS:-200}" --seed "${SEED:-1}"; }
 part_plants() { scripts/killtest.sh --plant all --seed "${SEED:-1}"; }
 part_snapshots() { go test -count=1 -timeout 30m ./internal/snapshot -damages 10000 -seeds 5000; }
+part_state() { go test -count=1 -timeout 30m ./internal/store -damages 10000 -crashes 4000; }
 part_cluster() { scripts/clustertest.sh --minutes "${MINUTES:-15}" --seed "${SEED:-1}"; }
 part_kinesis() {
   local port=${KINESIS_PORT:-14567} rc=0
@@ -47,7 +49,7 @@ part_nexmark() { go test -count=1 -timeout 30m -run TestOracle ./benchmarks/nexm
 part_benchmarks() { benchmarks/run.sh --prepare && benchmarks/run.sh --rounds "${ROUNDS:-3}"; }
 
 parts=("$@")
-[[ ${#parts[@]} -gt 0 ]] || parts=(kills plants snapshots cluster kinesis nexmark benchmarks)
+[[ ${#parts[@]} -gt 0 ]] || parts=(kills plants snapshots state cluster kinesis nexmark benchmarks)
 failed=0 summary=()
 for p in "${parts[@]}"; do
   declare -F "part_$p" >/dev/null || { echo "nightly.sh: no part '$p'" >&2; exit 2; }

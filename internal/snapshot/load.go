@@ -216,7 +216,28 @@ func (l *Loader) fetch(ctx context.Context, name string, m *Manifest) (imp *stor
 		}
 		size += f.Size
 	}
-	return imp, size, imp.Open()
+	if err := imp.Open(); err != nil {
+		return imp, size, err
+	}
+	return imp, size, compareTables(imp, m)
+}
+
+// compareTables finds out whether a database consists of the tables that the manifest says.
+func compareTables(imp *store.Import, m *Manifest) error {
+	have, err := imp.Tables()
+	if err != nil {
+		return err
+	}
+	for _, f := range m.Files {
+		if keys, ok := have[f.Name]; ok && f.KeyRange != (store.KeyRange{}) && keys != f.KeyRange { // older manifests have no ranges
+			return fmt.Errorf("%w: table %s has keys from %s to %s instead of %s to %s", ErrDamaged, f.Name, keys.First, keys.Last, f.First, f.Last)
+		}
+		delete(have, f.Name)
+	}
+	for name := range have {
+		return fmt.Errorf("%w: the database has a table %s that is not in the manifest", ErrDamaged, name)
+	}
+	return nil
 }
 
 func (l *Loader) fetchFile(ctx context.Context, imp *store.Import, object string, f File) error {

@@ -12,7 +12,8 @@
 // # What is believed
 //
 // Nothing that was not compared. A manifest carries a checksum of itself, and is about the number and the instance that
-// its name says; each file has the size and the SHA-256 that the manifest says, compared before the database is opened.
+// its name says; each file has the size and the SHA-256 that the manifest says, compared before the database is opened; and
+// the database that opens consists of the manifest's tables, with the ranges of keys that it says.
 // What does not match is named in the log, and the next older snapshot is taken, and at last the changelog alone.
 //
 // # What a snapshot is worth
@@ -67,6 +68,7 @@ type File struct {
 	Name   string `json:"name"`
 	Size   int64  `json:"size"`
 	SHA256 string `json:"sha256"`
+	store.KeyRange
 }
 
 // task returns what the manifest says of a task.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -248,6 +249,44 @@ func TestATaskComesBackFromAnotherInstance(t *testing.T) {
 	got, err = l.Load(t.Context(), wanted(here, 7), now)
 	require.NoError(t, err)
 	require.Empty(t, got.Snapshot, "nobody has that task")
+}
+
+// A manifest says which keys are in each table, as far as they are not the user's; a database that has others is not used.
+func TestKeyRanges(t *testing.T) {
+	now := time.Now()
+	b, a := newBucket(), open(t, "totals")
+	fill(t, a, 3, 0, 1000, 1000, now)
+	m, err := writer(b, a, "one").Take(t.Context(), tasks(1000, now, 3), now)
+	require.NoError(t, err)
+	first, last := fmt.Sprintf("0003%x", key(0)[:7]), ""
+	tables := 0
+	for i := range m.Files {
+		if f := &m.Files[i]; isTable(f.Name) {
+			tables++
+			require.LessOrEqual(t, len(f.First), 18)
+			require.LessOrEqual(t, f.First, f.Last)
+			first, last = min(first, f.First), max(last, f.Last)
+			f.First = "00"
+		} else {
+			require.Empty(t, f.KeyRange)
+		}
+	}
+	require.Positive(t, tables)
+	require.Equal(t, fmt.Sprintf("0003%x", key(0)[:7]), first)
+	require.Positive(t, strings.Compare(last, fmt.Sprintf("0003%x", key(7)[:7])), "the task's marker comes behind its entries")
+
+	body, err := json.Marshal(m)
+	require.NoError(t, err)
+	name := b.names("manifest-")[0]
+	var log bytes.Buffer
+	got, err := loader(b, a, &log).Load(t.Context(), wanted(a, 3), now)
+	require.NoError(t, err)
+	require.Equal(t, name, got.Snapshot)
+	b.objects[name] = a.Seal(body)
+	got, err = loader(b, a, &log).Load(t.Context(), wanted(a, 3), now)
+	require.NoError(t, err)
+	require.Empty(t, got.Snapshot)
+	require.Contains(t, log.String(), "has keys from 0003")
 }
 
 // What a snapshot holds is used only where it helps.

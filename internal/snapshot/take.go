@@ -135,7 +135,7 @@ func (w *Writer) sum(c *store.Checkpoint, f store.CopiedFile) (File, error) {
 	if err = errors.Join(err, r.Close()); err != nil {
 		return File{}, fmt.Errorf("make snapshot: read %s: %w", f.Name, err)
 	}
-	return File{Name: f.Name, Size: n, SHA256: hex.EncodeToString(h.Sum(nil))}, nil
+	return File{Name: f.Name, Size: n, SHA256: hex.EncodeToString(h.Sum(nil)), KeyRange: f.Keys}, nil
 }
 
 func isTable(name string) bool { return len(name) > 4 && name[len(name)-4:] == ".sst" }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +35,32 @@ type Checkpoint struct {
 type CopiedFile struct {
 	Name string // without directories
 	Size int64
+	Keys KeyRange // of a table
+}
+
+// KeyRange is which keys are in a table: the beginnings of the smallest and the largest, in hexadecimal. They say partition,
+// kind, store and key group, and nothing of what the keys of the user are. Empty: not known.
+type KeyRange struct {
+	First string `json:"first,omitempty"`
+	Last  string `json:"last,omitempty"`
+}
+
+// keyBeginning is how many bytes of a key stand before those of the user.
+const keyBeginning = 2 + 1 + 4 + 2
+
+// tables adds the tables of a database, by their files' names.
+func tables(db *pebble.DB, to map[string]KeyRange) error {
+	levels, err := db.SSTables()
+	if err != nil {
+		return fmt.Errorf("list the tables: %w", err)
+	}
+	beginning := func(key []byte) string { return hex.EncodeToString(key[:min(len(key), keyBeginning)]) }
+	for _, level := range levels {
+		for _, t := range level {
+			to[fmt.Sprintf("%06d.sst", uint64(t.BackingSSTNum))] = KeyRange{beginning(t.Smallest.UserKey), beginning(t.Largest.UserKey)}
+		}
+	}
+	return nil
 }
 
 // Checkpoint makes a copy of the database that holds every batch whose Commit has returned. There can be one at a time;
@@ -48,12 +75,20 @@ func (s *Store) Checkpoint() (*Checkpoint, error) {
 		return nil, err
 	}
 	done := make(chan error, 1)
+	ranges := map[string]KeyRange{}
 	go func() { // a goroutine that fails to write does not return; see guard
 		var err error
 		defer func() { done <- err }()
 		defer recovered(&err)
-		if err = s.db.Flush(); err == nil { // what is in tables is copied once
-			err = s.db.Checkpoint(c.dir, pebble.WithFlushedWAL())
+		for _, step := range []func() error{
+			s.db.Flush, // what is in tables is copied once
+			func() error { return tables(s.db, ranges) },
+			func() error { return s.db.Checkpoint(c.dir, pebble.WithFlushedWAL()) },
+			func() error { return tables(s.db, ranges) }, // those that a flush or a compaction has made meanwhile
+		} {
+			if err = step(); err != nil {
+				return
+			}
 		}
 	}()
 	select {
@@ -73,7 +108,7 @@ func (s *Store) Checkpoint() (*Checkpoint, error) {
 		if err != nil {
 			return nil, fmt.Errorf("look at %s: %w", name, err)
 		}
-		c.Files = append(c.Files, CopiedFile{Name: name, Size: info.Size()})
+		c.Files = append(c.Files, CopiedFile{Name: name, Size: info.Size(), Keys: ranges[name]})
 	}
 	return c, nil
 }
@@ -175,6 +210,12 @@ func (l importLogger) Fatalf(format string, args ...any) {
 
 // View is the part of one partition, in a copy that was opened. It is of no use after Close.
 func (i *Import) View(partition int32) View { return View{i.reader, partition} }
+
+// Tables are the tables that the copy consists of, once it is open, by their files' names.
+func (i *Import) Tables() (map[string]KeyRange, error) {
+	list := map[string]KeyRange{}
+	return list, tables(i.reader.db, list)
+}
 
 // Close ends the import and removes its files.
 func (i *Import) Close() (err error) {

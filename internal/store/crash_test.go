@@ -1,25 +1,21 @@
 package store
 
 import (
+	"flag"
 	"log/slog"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
+var crashesFlag = flag.Int("crashes", 400, "how many times power is lost")
+
 // Power is lost at a random moment, with a random part of what was not synced on the disk. Every batch is there whole or
-// not at all, what is there is a prefix, and every synced batch is in it. MILLSTREAM_CRASHES sets how many times.
+// not at all, what is there is a prefix, and every synced batch is in it.
 func TestPowerLoss(t *testing.T) {
-	seeds := uint64(300)
-	if s := os.Getenv("MILLSTREAM_CRASHES"); s != "" {
-		n, err := strconv.ParseUint(s, 10, 64)
-		require.NoError(t, err)
-		seeds = n
-	}
+	seeds := uint64(*crashesFlag)
 	quiet := slog.New(slog.DiscardHandler)
 	lost := 0
 	for seed := range seeds {
@@ -51,7 +47,7 @@ func TestPowerLoss(t *testing.T) {
 		require.NoError(t, s.Close())
 	}
 	t.Logf("%d of %d crashes lost batches that were not synced", lost, seeds)
-	if seeds >= 300 {
+	if seeds >= 100 {
 		assert.Positive(t, lost, "a crash that never loses anything is none")
 	}
 }
