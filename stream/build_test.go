@@ -69,6 +69,7 @@ var badTopologies = map[string]struct {
 		topo.From(archive.Then(source.Kinesis("d", codec.JSON[txn](), all))).EventTime(at, stream.Watermark{}).To(out[txn]())
 	}, []string{
 		`source "a": its files have no file system: give source.Files one, for example os.DirFS("/archive")`,
+		`source "a": the pattern "[" for its files is none: use one of path.Match, for example *.jsonl`,
 		`source "a": its files are split by a function that is nil: leave out SplitBy for lines`,
 		`source "a": where its topic goes on after the files is not exact: name the cut with source.StartAtPositions, for each partition, or source.StartAtTime`,
 		`source "a": its files have no codec: name one, for example codec.JSON[stream_test.txn]()`,
@@ -77,6 +78,7 @@ var badTopologies = map[string]struct {
 		`source "d": files come before a topic of Kafka, and it is on kinesis`,
 		`source "b": its records in files have no timestamps, and the topology takes no time from their values: call EventTime`,
 		`source "c": its records in files have no timestamps`,
+		`source "d": it is on kinesis, and Config.Connect has no connector for that: add one`,
 	}},
 	"two stores behind a source that may grow": {func(topo *stream.Topology) {
 		in := topo.FromKeyed(source.KafkaKeyed("txns", codec.String, codec.JSON[txn](), source.OnGrowth(source.GrowthRekeys)))

@@ -196,10 +196,10 @@ func (t *Topology) source(spec source.Spec, typ string, noCodec, keyed bool) *pl
 
 // files says what is wrong with a source's files.
 func (t *Topology) files(n *plan.Node, f *source.FileSpec) {
-	switch _, err := path.Match(f.Pattern, ""); {
-	case f.FS == nil:
+	if f.FS == nil {
 		t.graph.Errorf(n, "its files have no file system: give source.Files one, for example os.DirFS(\"/archive\")")
-	case f.Pattern == "" || err != nil:
+	}
+	if _, err := path.Match(f.Pattern, "x"); f.Pattern == "" || err != nil {
 		t.graph.Errorf(n, "the pattern %q for its files is none: use one of path.Match, for example *.jsonl", f.Pattern)
 	}
 	if f.Split == nil {
