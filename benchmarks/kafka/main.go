@@ -23,6 +23,7 @@ import (
 
 	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/connect/kafka"
+	"github.com/millstream-go/millstream/snapshot"
 	"github.com/millstream-go/millstream/stream"
 )
 
@@ -43,6 +44,7 @@ var (
 	appID     = flag.String("app", "", "application id; default: a new one")
 	instance  = flag.String("instance", "", "instance id; default: one kept in the state directory")
 	dynamic   = flag.Bool("dynamic", false, "leave the consumer group at the end, instead of static membership")
+	snapshots = flag.String("snapshots", "", "folder for snapshots of the state, one every 5 s; default: none are made or used")
 	budget    = flag.Int64("memory", 256<<20, "memory budget in bytes")
 	cpuProf   = flag.String("cpuprofile", "", "write a CPU profile to this file")
 	memProf   = flag.String("memprofile", "", "write a heap profile to this file when 95% of the input are read")
@@ -90,6 +92,9 @@ func run() error {
 	}
 	if *exchange == "memory" {
 		cfg.Exchange = stream.InMemory
+	}
+	if *snapshots != "" {
+		cfg.Snapshots = snapshot.Config{Store: snapshot.NewDirectory(*snapshots), Every: 5 * time.Second}
 	}
 	if *verbose {
 		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))

@@ -4,6 +4,7 @@
 #   killed    SIGKILL, the state kept
 #   clean     a clean stop, the state kept
 #   wiped     a clean stop, the state deleted: all of it comes from the changelog
+#   snapshot  the same, with a snapshot of the state in a folder (Millstream only)
 #   dynamic   as clean, without static membership (Millstream only: others wait for the session timeout)
 #
 # A run is right if its first records find their rows in the table; Kafka Streams' program does not look.
@@ -33,6 +34,22 @@ restart() { # engine app round case [flag...]: starts, ends after the first reco
   record recovery "$case" "$engine" "$round" "$verified" "$line"
 }
 
+take_snapshot() { # app: runs Millstream until there is one, and stops it
+  local app=$1 cmd=() pid i
+  recovery_command millstream "$app" "kv-$app" 1 follow
+  mkdir -p "$tmp/snapshots"
+  TMPDIR=$tmp/tmp "${cmd[@]}" -snapshots "$tmp/snapshots" >/dev/null 2>"$tmp/logs/$app-taking" </dev/null &
+  pid=$! children+=($!)
+  for ((i = 0; i < run_timeout; i++)); do
+    [[ -z $(find "$tmp/snapshots" -name 'manifest-*' -print -quit) ]] || break
+    kill -0 "$pid" 2>/dev/null || break
+    sleep 1
+  done
+  kill -TERM "$pid" 2>/dev/null
+  wait "$pid" 2>/dev/null || true
+  [[ -n $(find "$tmp/snapshots" -name 'manifest-*' -print -quit) ]]
+}
+
 recover() { # engine round
   local engine=$1 round=$2 cmd=() pid i
   local app=recovery-$engine-$round
@@ -59,6 +76,13 @@ recover() { # engine round
   rm -rf "$tmp/state"; mkdir -p "$tmp/state"
   restart "$engine" "$app" "$round" wiped
   if [[ $engine == millstream ]]; then
+    if take_snapshot "$app"; then
+      rm -rf "$tmp/state"; mkdir -p "$tmp/state"
+      restart "$engine" "$app" "$round" snapshot -snapshots "$tmp/snapshots"
+    else
+      record_failure recovery snapshot "$engine" "$round" 1 "$tmp/logs/$app-taking"
+    fi
+    rm -rf "$tmp/snapshots"
     recovery_command "$engine" "$app" "kv-$app" 1 stop # once, so that the static member is gone
     TMPDIR=$tmp/tmp timeout "$run_timeout" "${cmd[@]}" -dynamic >/dev/null 2>"$tmp/logs/$app-leave" </dev/null || true
     restart "$engine" "$app" "$round" dynamic -dynamic
