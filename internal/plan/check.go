@@ -122,6 +122,9 @@ func (c *checker) source(n *Node) {
 	if et := n.Input.EventTime; s.Files != nil && (et == nil || et.Node.Kind != "event time") {
 		c.note(n, "its records in files have no timestamps, and the topology takes no time from their values: call EventTime")
 	}
+	if et := n.Input.EventTime; s.Files != nil && et != nil && et.Align > 0 {
+		c.note(n, "its watermark has Align, by which the partition that reads its files would wait for those that wait for it: leave Align out")
+	}
 	for _, p := range []onerror.Policy{s.OnError, s.NoKey, s.OnTombstone} {
 		if p.Action == onerror.ActionDeadLetter && p.Topic == "" {
 			c.note(n, "the dead-letter topic has no name: give onerror.DeadLetter one")
