@@ -3,6 +3,7 @@
 # has written, and its state, with what it should be: nothing lost, nothing doubled, nothing wrong.
 #
 #   killtest.sh [--kills 20] [--seed 1] [--guarantee exactly-once|at-least-once|at-most-once] [--rate 1500] [--standbys 0]
+#   killtest.sh --growth [--seed 1]               partitions 4 → 12, workers 1 → 4 → 2, instances 1 → 3 → 2, one kill
 #   killtest.sh --plant NAME|all [--seed 1]       run a build with a known mistake in it; the checker must find it
 #   killtest.sh ... [--keep DIR]                  keep state, logs and the broker's log in DIR
 #
@@ -18,6 +19,7 @@
 #   wiped              starts that did not find a task's state where they had left it
 #   steps              kills by step of the protocol
 #   restore_ms         from the start of a killed process to its first commit, p50 and p99
+#   growth             with --growth: what has grown, and seconds until results of every new partition were committed
 #   plant, caught      with --plant; plants says it for each with --plant all
 #
 # Exit status: 0 correct, 1 the checker found a fault, 2 the run itself failed (no build, no broker, an unknown name, too
@@ -42,6 +44,7 @@ plant='' keep='' args=()
 while [[ $# -gt 0 ]]; do
   case $1 in
     --kills | --seed | --guarantee | --rate | --standbys) [[ $# -gt 1 ]] || die "$1 wants a value"; args+=("-${1#--}" "$2"); shift 2 ;;
+    --growth) args+=(-growth); shift ;;
     --plant) [[ $# -gt 1 ]] || die "--plant wants a name"; plant=$2; shift 2 ;;
     --keep) [[ $# -gt 1 ]] || die "--keep wants a directory"; keep=$2; shift 2 ;;
     -h | --help) usage; exit 0 ;;

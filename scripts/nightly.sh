@@ -2,6 +2,7 @@
 # nightly.sh [PART...] - the full figures, too long for every push.
 #
 #   kills        200 kills, seed 1
+#   growth       partitions, workers and instances grow and shrink, three seeds
 #   plants       every planted bug must be found
 #   snapshots    10,000 damages to snapshots, 5,000 runs with a failing store of objects
 #   state        10,000 damages to state directories, power lost 4,000 times
@@ -29,6 +30,7 @@ trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
 
 part_kills() { scripts/killtest.sh --kills "${KILLS:-200}" --seed "${SEED:-1}"; }
+part_growth() { for seed in 1 2 3; do scripts/killtest.sh --growth --seed $seed; done; }
 part_plants() { scripts/killtest.sh --plant all --seed "${SEED:-1}"; }
 part_snapshots() { go test -count=1 -timeout 30m ./internal/snapshot -damages 10000 -seeds 5000; }
 part_state() { go test -count=1 -timeout 30m ./internal/store -damages 10000 -crashes 4000; }
@@ -49,7 +51,7 @@ part_nexmark() { go test -count=1 -timeout 30m -run TestOracle ./benchmarks/nexm
 part_benchmarks() { benchmarks/run.sh --prepare && benchmarks/run.sh --rounds "${ROUNDS:-3}"; }
 
 parts=("$@")
-[[ ${#parts[@]} -gt 0 ]] || parts=(kills plants snapshots state cluster kinesis nexmark benchmarks)
+[[ ${#parts[@]} -gt 0 ]] || parts=(kills growth plants snapshots state cluster kinesis nexmark benchmarks)
 failed=0 summary=()
 for p in "${parts[@]}"; do
   declare -F "part_$p" >/dev/null || { echo "nightly.sh: no part '$p'" >&2; exit 2; }

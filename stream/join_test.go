@@ -372,7 +372,7 @@ func TestBadJoins(t *testing.T) {
 			l := rowsOf(topo, "l")
 			l.Join(l.Filter(func(_, v string) bool { return v != "" }), both).To(strs("out"))
 		},
-		`it is read as a table, whose rows cannot change their places: leave out OnGrowth`: func(topo *stream.Topology) {
+		`it is read as a table, in which the last record of a key counts, and between a key's records of before and after a growth Kafka has no order: leave out OnGrowth`: func(topo *stream.Topology) {
 			topo.Table(source.KafkaKeyed("l", codec.String, codec.String, source.OnGrowth(source.GrowthRekeys)), "l").To(strs("out"))
 		},
 		`it is read as a table, in which a null value deletes a row: leave out OnTombstone`: func(topo *stream.Topology) {

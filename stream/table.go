@@ -67,7 +67,7 @@ func (t *Topology) tableSource(spec source.Spec, typ string, noCodec bool) *plan
 		t.graph.Errorf(n, "it is read as a table, in which a null value deletes a row: leave out OnTombstone")
 	}
 	if spec.Growth != source.GrowthStops {
-		t.graph.Errorf(n, "it is read as a table, whose rows cannot change their places: leave out OnGrowth")
+		t.graph.Errorf(n, "it is read as a table, in which the last record of a key counts, and between a key's records of before and after a growth Kafka has no order: leave out OnGrowth")
 	}
 	return n
 }

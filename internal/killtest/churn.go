@@ -39,6 +39,19 @@ type clusterReport struct {
 	Leaves        int     `json:"leaves"`
 	StandstillS   float64 `json:"standstill_s"`
 	Rolling       rolling `json:"rolling"`
+	// Missed are the figures that are not what they should be.
+	Missed []string `json:"missed,omitempty"`
+}
+
+// maxStandstill is how long the application may go without a committed result, whatever happens to it.
+const maxStandstill = 30 * time.Second
+
+func (c *churn) missed() (list []string) {
+	list = c.rolling.missed()
+	if c.standstill > maxStandstill {
+		list = append(list, fmt.Sprintf("standstill_s: more than %v", maxStandstill.Seconds()))
+	}
+	return list
 }
 
 func runCluster(ctx context.Context, args []string) (status int, err error) {
@@ -67,7 +80,7 @@ func runCluster(ctx context.Context, args []string) (status int, err error) {
 	for _, e := range v.examples {
 		fmt.Println(e)
 	}
-	b, err := json.Marshal(clusterReport{s.report(v), c.bounces, c.leaves, c.standstill.Seconds(), c.rolling})
+	b, err := json.Marshal(clusterReport{s.report(v), c.bounces, c.leaves, c.standstill.Seconds(), c.rolling, c.missed()})
 	if err != nil {
 		return statusFailed, err
 	}
@@ -75,7 +88,7 @@ func runCluster(ctx context.Context, args []string) (status int, err error) {
 	if c.bounces == 0 || v.Kills == 0 || v.Zombies == 0 || c.leaves == 0 {
 		return statusFailed, errors.New("not every kind of fault has happened: give it more minutes")
 	}
-	if s.faulty(v) {
+	if s.faulty(v) || len(c.missed()) > 0 {
 		return statusFault, nil
 	}
 	return statusCorrect, nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,7 @@ type cluster struct {
 	brokers []string
 	prefix  string
 	adm     *kadm.Client
+	parts   map[string]int32 // of the topics
 }
 
 func connectTo(brokers []string, prefix string) (*cluster, error) {
@@ -26,13 +28,13 @@ func connectTo(brokers []string, prefix string) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &cluster{brokers, prefix, kadm.NewClient(cl)}, nil
+	return &cluster{brokers, prefix, kadm.NewClient(cl), maps.Clone(partitions)}, nil
 }
 
 func (c *cluster) topic(name string) string { return c.prefix + "-" + name }
 
 func (c *cluster) createTopics(ctx context.Context) error {
-	for name, n := range partitions {
+	for name, n := range c.parts {
 		if _, err := c.adm.CreateTopic(ctx, n, -1, nil, c.topic(name)); err != nil {
 			return fmt.Errorf("create topic %s: %w", c.topic(name), err)
 		}
@@ -43,12 +45,12 @@ func (c *cluster) createTopics(ctx context.Context) error {
 			return err
 		}
 		there := 0
-		for name := range partitions {
+		for name := range c.parts {
 			if listed.Has(c.topic(name)) {
 				there++
 			}
 		}
-		if there == len(partitions) {
+		if there == len(c.parts) {
 			return nil
 		}
 		if err := pause(ctx, 50*time.Millisecond); err != nil {

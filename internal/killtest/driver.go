@@ -30,7 +30,8 @@ type options struct {
 	inRestores int
 	planted    bool
 	standbys   int
-	churn      *churn // instead of the plan
+	churn      *churn  // instead of the plan
+	growth     *growth // instead of either
 	log        io.Writer
 }
 
@@ -62,6 +63,9 @@ func runOne(ctx context.Context, o options) (*verdict, error) {
 		return nil, err
 	}
 	defer c.adm.Close()
+	if o.growth != nil {
+		c.parts[topicIn] = o.growth.From
+	}
 	if err := c.createTopics(ctx); err != nil {
 		return nil, err
 	}
@@ -70,13 +74,18 @@ func runOne(ctx context.Context, o options) (*verdict, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer l.cl.Close()
+	defer func() { l.cl.Close() }()
+	l.parts = c.parts[topicIn]
 	n := processes
 	if o.churn != nil {
 		n++ // one that comes later
 	}
-	f := newFleet(ctx, o.bin, o.dir, n, []string{"-brokers", strings.Join(o.brokers, ","), "-prefix", prefix, "-profile", o.profile,
-		"-guarantee", o.guarantee, "-session", session.String(), "-standbys", strconv.Itoa(o.standbys)})
+	args := []string{"-brokers", strings.Join(o.brokers, ","), "-prefix", prefix, "-profile", o.profile,
+		"-guarantee", o.guarantee, "-session", session.String(), "-standbys", strconv.Itoa(o.standbys)}
+	if o.growth != nil {
+		args = append(args, "-metadata", "1s")
+	}
+	f := newFleet(ctx, o.bin, o.dir, n, args)
 	defer f.killAll()
 	d := &driver{options: o, fleet: f, load: l, cluster: c, rng: rand.New(rand.NewPCG(o.seed, 2)), steps: map[string]int{}}
 	if err := d.run(ctx); err != nil {
@@ -108,19 +117,29 @@ func (d *driver) note(format string, args ...any) {
 }
 
 func (d *driver) run(ctx context.Context) error {
-	for _, x := range d.fleet.instances[:processes] {
+	first := processes
+	if d.growth != nil {
+		first = 1
+	}
+	for _, x := range d.fleet.instances[:first] {
 		if err := x.start(); err != nil {
 			return err
 		}
 	}
 	sending, stop := context.WithCancel(ctx)
 	defer stop()
-	go d.load.run(sending, d.rate)
+	d.load.pace(d.rate)
+	go d.load.run(sending)
 	if !d.fleet.until(60*time.Second, func() bool { return d.all(func(x *instance) bool { return !x.alive || x.epochs > 2 }) }) {
 		return fmt.Errorf("the processes did not commit an epoch each within 60 s; see %s", d.dir)
 	}
 	if d.churn != nil {
 		if err := d.churn.run(ctx, d); err != nil {
+			return err
+		}
+	}
+	if d.growth != nil {
+		if err := d.growth.run(ctx, d); err != nil {
 			return err
 		}
 	}

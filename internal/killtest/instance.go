@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -51,12 +52,14 @@ type instance struct {
 	killed  bool // the last process was
 	alive   bool
 	stopped bool
+	workers int
 	hold    bool // do not restart
 	ending  bool // it was asked to end
 	epochs  int  // since the start
 	armed   string
 	at      string          // the place that it has come to
 	tasks   int             // restored, over all starts
+	has     map[string]bool // those restored since the start, and whether something was in the store or nothing in the changelog
 	local   map[string]bool // of which something is in the store
 	wiped   bool            // counted for this start
 }
@@ -66,7 +69,7 @@ func newFleet(ctx context.Context, bin, dir string, n int, args []string) *fleet
 	f.woken = sync.NewCond(&f.mu)
 	context.AfterFunc(ctx, func() { f.woken.Broadcast() })
 	for i := range n {
-		f.instances = append(f.instances, &instance{f: f, name: string(rune('a' + i)), local: map[string]bool{}})
+		f.instances = append(f.instances, &instance{f: f, name: string(rune('a' + i)), local: map[string]bool{}, workers: 2})
 	}
 	return f
 }
@@ -85,7 +88,7 @@ func (x *instance) start() error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(f.bin, append([]string{"app", "-instance", x.name, "-state", state}, f.args...)...)
+	cmd := exec.Command(f.bin, append([]string{"app", "-instance", x.name, "-state", state, "-workers", strconv.Itoa(x.workers)}, f.args...)...)
 	cmd.Stderr = log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if x.stdin, err = cmd.StdinPipe(); err != nil {
@@ -100,7 +103,7 @@ func (x *instance) start() error {
 	}
 	fmt.Fprintf(log, "--- pid %d %s\n", cmd.Process.Pid, time.Now().Format("15:04:05.000"))
 	x.pid, x.started, x.alive, x.stopped, x.hold, x.ending = cmd.Process.Pid, time.Now(), true, false, false, false
-	x.epochs, x.armed, x.at, x.wiped = 0, "", "", false
+	x.epochs, x.armed, x.at, x.wiped, x.has = 0, "", "", false, map[string]bool{}
 	go x.watch(cmd, out)
 	return nil
 }
@@ -186,6 +189,7 @@ func (x *instance) restored(task string, local bool, from, records string) {
 		x.local[task] = true
 	}
 	x.tasks++
+	x.has[task] = local || records == "0"
 }
 
 // tell sends a command to a process. One that has just died does not hear it.

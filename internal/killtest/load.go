@@ -33,17 +33,20 @@ type load struct {
 	mu     sync.Mutex
 	next   int64 // id
 	paused bool
+	rate   int   // records per second
+	parts  int32 // of the topic with manual partitions
 	err    error
 }
 
 func newLoad(brokers []string, p profile, topic func(string) string, seed uint64) (*load, error) {
-	keyed := kgo.StickyKeyPartitioner(nil)
-	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerLinger(5*time.Millisecond),
-		kgo.RecordPartitioner(byTopic{topic(topicIn), keyed}))
-	if err != nil {
-		return nil, err
-	}
-	return &load{cl: cl, prof: p, topic: topic, rng: rand.New(rand.NewPCG(seed, 1)), next: 1}, nil
+	l := &load{prof: p, topic: topic, rng: rand.New(rand.NewPCG(seed, 1)), next: 1, parts: partitions[topicIn]}
+	return l, l.connect(brokers)
+}
+
+func (l *load) connect(brokers []string) (err error) {
+	l.cl, err = kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerLinger(5*time.Millisecond),
+		kgo.RecordPartitioner(byTopic{l.topic(topicIn), kgo.StickyKeyPartitioner(nil)}))
+	return err
 }
 
 // byTopic leaves the partitions of one topic to the caller, and those of all others to the hash of the key.
@@ -60,7 +63,7 @@ func (b byTopic) ForTopic(t string) kgo.TopicPartitioner {
 }
 
 // run sends until ctx ends.
-func (l *load) run(ctx context.Context, rate int) {
+func (l *load) run(ctx context.Context) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	owed := 0.0
@@ -72,7 +75,7 @@ func (l *load) run(ctx context.Context, rate int) {
 		}
 		l.mu.Lock()
 		if !l.paused {
-			for owed += float64(rate) / 100; owed >= 1; owed-- {
+			for owed += float64(l.rate) / 100; owed >= 1; owed-- {
 				l.one(ctx)
 			}
 		}
@@ -84,9 +87,9 @@ func (l *load) run(ctx context.Context, rate int) {
 func (l *load) one(ctx context.Context) {
 	id := l.next
 	l.next++
-	p := int32(l.rng.IntN(int(partitions[topicIn])))
-	if quiet := int32(id / silence % int64(partitions[topicIn]+2)); l.prof.idle > 0 && p == quiet {
-		p = (p + 1) % partitions[topicIn]
+	p := int32(l.rng.IntN(int(l.parts)))
+	if quiet := int32(id / silence % int64(l.parts+2)); l.prof.idle > 0 && p == quiet {
+		p = (p + 1) % l.parts
 	}
 	now := base + id*step
 	at := now - l.rng.Int64N(l.prof.bound.Milliseconds()*9/10)
@@ -140,6 +143,24 @@ func (l *load) failed(err error) {
 	}
 }
 
+func (l *load) pace(rate int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rate = rate
+}
+
+// spread sends to this many partitions from now on, by a client that knows them.
+func (l *load) spread(ctx context.Context, brokers []string, parts int32) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.cl.Flush(ctx); err != nil {
+		return err
+	}
+	l.cl.Close()
+	l.parts = parts
+	return l.connect(brokers)
+}
+
 func (l *load) pause(on bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -159,7 +180,7 @@ func (l *load) alarms(ctx context.Context, n int, due time.Time) {
 func (l *load) last(ctx context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for p := range partitions[topicIn] {
+	for p := range l.parts {
 		l.event(ctx, topicIn, p, event{ID: l.next, Key: "last-" + strconv.Itoa(int(p)), Value: 1, At: base + farAhead})
 		l.next++
 	}
@@ -172,7 +193,7 @@ func (l *load) probe(ctx context.Context) {
 	for k := range keys {
 		e := event{ID: l.next, Key: "k" + strconv.Itoa(k), Value: 1, At: base + farAhead}
 		l.next++
-		l.event(ctx, topicIn, int32(k)%partitions[topicIn], e)
+		l.event(ctx, topicIn, int32(k)%l.parts, e)
 		l.event(ctx, topicKeyed, -1, e)
 	}
 }

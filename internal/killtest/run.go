@@ -35,6 +35,7 @@ type report struct {
 		P99 int64 `json:"p99"`
 	} `json:"restore_ms"`
 	Plants map[string]bool `json:"plants,omitempty"`
+	Growth *growth         `json:"growth,omitempty"`
 }
 
 type settings struct {
@@ -48,6 +49,7 @@ type settings struct {
 	plant     string
 	parallel  int
 	standbys  int
+	growth    *growth
 }
 
 func runTests(ctx context.Context, args []string) (status int, err error) {
@@ -62,6 +64,7 @@ func runTests(ctx context.Context, args []string) (status int, err error) {
 	fs.StringVar(&s.guarantee, "guarantee", "exactly-once", "exactly-once, at-least-once or at-most-once")
 	fs.StringVar(&s.plant, "plant", "", "a planted bug, or all")
 	fs.IntVar(&s.standbys, "standbys", 0, "copies of each task's state on other instances")
+	grow := fs.Bool("growth", false, "let a topic, the workers and the instances grow, instead of the kills")
 	fs.IntVar(&s.parallel, "parallel", 2, "planted bugs that run at the same time")
 	if err := fs.Parse(args); err != nil {
 		return statusFailed, err
@@ -76,6 +79,9 @@ func runTests(ctx context.Context, args []string) (status int, err error) {
 	if err := checkPlant(s.plant); err != nil {
 		return statusFailed, err
 	}
+	if *grow {
+		s.growth = &growth{From: 4, To: 12}
+	}
 	if s.plant == "all" {
 		return s.allPlants(ctx)
 	}
@@ -84,7 +90,7 @@ func runTests(ctx context.Context, args []string) (status int, err error) {
 		return statusFailed, err
 	}
 	r := s.report(v)
-	if s.plant == "" {
+	if s.plant == "" && s.growth == nil {
 		if err := s.enough(v); err != nil {
 			return statusFailed, err
 		}
@@ -127,7 +133,7 @@ func (s settings) enough(v *verdict) error {
 
 func (s settings) report(v *verdict) report {
 	r := report{Guarantee: s.guarantee, Seed: s.seed, Kills: v.Kills, Zombies: v.Zombies, Records: v.Records, Lost: v.Lost, Duplicated: v.Duplicated,
-		Wrong: v.Wrong, Wiped: v.Wiped, Steps: v.Steps}
+		Wrong: v.Wrong, Wiped: v.Wiped, Steps: v.Steps, Growth: s.growth}
 	slices.Sort(v.restores)
 	if n := len(v.restores); n > 0 {
 		r.RestoreMS.P50 = v.restores[(n-1)/2].Milliseconds()
@@ -158,6 +164,10 @@ func (s settings) test(ctx context.Context) (*verdict, error) {
 		o.bin += "-" + s.plant
 		o.dir += "-" + s.plant
 		o.plan, o.planted = plants[s.plant], true
+		return runOne(ctx, o)
+	}
+	if s.growth != nil {
+		o.dir, o.growth = o.dir+"-growth", s.growth
 		return runOne(ctx, o)
 	}
 	plan, inRestores := makePlan(rand.New(rand.NewPCG(s.seed, 3)), s.guarantee, s.kills)

@@ -144,7 +144,7 @@ func failNth(t *testing.T, is func(errorfs.Op) bool, n int32) bool {
 	var armed atomic.Bool
 	var left atomic.Int32
 	left.Store(n)
-	broken := errors.New("input/output error")
+	broken := []error{syscall.EIO, syscall.EROFS, syscall.EMFILE}[n%3]
 	inject := errorfs.InjectorFunc(func(op errorfs.Op) error {
 		if armed.Load() && is(op) && left.Add(-1) == 0 {
 			return broken
@@ -198,48 +198,60 @@ func failNth(t *testing.T, is func(errorfs.Op) bool, n int32) bool {
 	return err2 != nil
 }
 
-// Every operation of Open fails in turn: Open returns an error that says so, or succeeds, and never hangs.
+// Every operation of Open fails in turn, those that only read too: Open returns an error that says so, or succeeds, and
+// never hangs; and what was there is there afterwards.
 func TestFaultsInOpen(t *testing.T) {
-	for _, fresh := range []bool{true, false} {
-		for _, cause := range []error{errors.New("input/output error"), syscall.ENOSPC} {
-			for n := int32(1); ; n++ {
-				mem := vfs.NewMem()
-				o := Options{FS: mem, Dir: "state", Logger: slog.New(slog.DiscardHandler)}
-				if !fresh {
-					s, err := OpenMem(o)
-					require.NoError(t, err)
-					require.NoError(t, commitNumber(s, 1, true))
-					require.NoError(t, s.Close())
+	for what, causes := range map[errorfs.OpReadWrite][]error{
+		errorfs.OpIsWrite: {syscall.EIO, syscall.EROFS, syscall.EMFILE, syscall.ENOSPC},
+		errorfs.OpIsRead:  {syscall.EIO, syscall.EMFILE},
+	} {
+		for _, cause := range causes {
+			for _, fresh := range []bool{true, false} {
+				n := int32(1)
+				for openMeets(t, what, cause, fresh, n) {
+					n++
 				}
-				var ops atomic.Int32
-				bad := o
-				bad.OnFault = func(err error) { assert.NoError(t, err, "Open returns it") }
-				bad.FS = errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
-					if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && ops.Add(1) == n {
-						return cause
-					}
-					return nil
-				}))
-				var s *Store
-				var err error
-				within(t, "Open", func() { s, err = OpenMem(bad) })
-				if err == nil {
-					within(t, "Close", func() { err = s.Close() })
-				}
-				if err != nil {
-					require.ErrorIs(t, err, cause)
-				}
-				s = reopen(t, o)
-				if !fresh {
-					require.EqualValues(t, 1, checkPrefix(t, s))
-				}
-				if ops.Load() < n {
-					require.Greater(t, n, int32(5))
-					break
+				if !fresh || what == errorfs.OpIsWrite {
+					require.Greater(t, n, int32(5), "operations of Open")
 				}
 			}
 		}
 	}
+}
+
+// openMeets says whether Open and Close have an n-th operation, which fails.
+func openMeets(t *testing.T, what errorfs.OpReadWrite, cause error, fresh bool, n int32) bool {
+	mem := vfs.NewMem()
+	o := Options{FS: mem, Dir: "state", Logger: slog.New(slog.DiscardHandler)}
+	if !fresh {
+		s, err := OpenMem(o)
+		require.NoError(t, err)
+		require.NoError(t, commitNumber(s, 1, true))
+		require.NoError(t, s.Close())
+	}
+	var ops atomic.Int32
+	bad := o
+	bad.OnFault = func(err error) { assert.NoError(t, err, "Open returns it") }
+	bad.FS = errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind.ReadOrWrite() == what && ops.Add(1) == n {
+			return cause
+		}
+		return nil
+	}))
+	var s *Store
+	var err error
+	within(t, "Open", func() { s, err = OpenMem(bad) })
+	if err == nil {
+		within(t, "Close", func() { err = s.Close() })
+	}
+	if err != nil { // what Pebble says in the end is a text, without the error
+		require.ErrorContains(t, err, cause.Error())
+	}
+	s = reopen(t, o)
+	if !fresh {
+		require.EqualValues(t, 1, checkPrefix(t, s))
+	}
+	return ops.Load() >= n
 }
 
 func TestReadErrorsAreReturned(t *testing.T) {
