@@ -187,15 +187,24 @@ func exchanged[K comparable, V any](t *Topology, from *keyedNode[K, V], keys cod
 	out := &keyedNode[K, V]{n: n}
 	from.subs = append(from.subs, func(b *compiler) task.KeyedFn[K, V] {
 		topic := b.env.Topic(n)
-		b.task.AddCarry(topic, b.clockBehind(from.n), b.env.Memory())
+		lane := operator.Lane{Op: b.op(n), Topic: topic, Partitions: b.env.Partitions(topic), Direct: b.direct[n], Memory: b.env.Memory()}
+		clock := b.clockBehind(from.n)
+		if n.Input.Gathers != nil && n.Input.Gathers() && !b.semantics.kafka {
+			process, gather := out.gather(b, lane)
+			b.task.AddCarry(topic, clock, lane.Memory, gather)
+			return process
+		}
+		b.task.AddCarry(topic, clock, lane.Memory, nil)
 		nulls := int32(-1)
 		if b.semantics.kafka && !n.Input.Nulls {
 			nulls = b.task.AddOperator(n.Name+"-nulls", n.Site)
 		}
-		return operator.Repartition(b.op(n), topic, b.env.Partitions(topic), b.direct[n], b.env.Memory(), nulls, keys, value)
+		return operator.Repartition(lane, nulls, keys, value)
 	})
 	t.roots[n] = func(b *compiler, p *task.Port) {
-		operator.KeyedSource(p, operator.Reader{Op: b.op(n), EventTime: true}, keys, value, out.compile(b))
+		next := out.compile(b)
+		gathered, _ := b.gathered[n].(func(*task.Ctx, K, []byte))
+		operator.KeyedSource(p, operator.Reader{Op: b.op(n), EventTime: true}, keys, value, gathered, next)
 	}
 	return out, value
 }

@@ -48,6 +48,8 @@ type compiler struct {
 	direct map[*plan.Node]bool
 	// globals are the operator.Global of the global tables.
 	globals map[*global]any
+	// gathered are what takes aggregates that come out of a repartition, by its node.
+	gathered map[*plan.Node]any
 }
 
 // op returns the operator's number in the task.
@@ -121,6 +123,8 @@ func (s *node[V]) compile(b *compiler) task.Fn[V] {
 type keyedNode[K comparable, V any] struct {
 	n    *plan.Node
 	subs []func(*compiler) task.KeyedFn[K, V]
+	// gather makes what writes to it, a repartition, if n.Input.Gathers; see operator.Gather.
+	gather func(*compiler, operator.Lane) (task.KeyedFn[K, V], task.Gatherer)
 }
 
 func (s *keyedNode[K, V]) compile(b *compiler) task.KeyedFn[K, V] {
@@ -167,7 +171,7 @@ func (t *Topology) FromKeyed[K comparable, V any](src source.KeyedSource[K, V]) 
 	}
 	t.ends = append(t.ends, engine.End{Topic: src.Spec.Name, Source: true, Key: src.Key, Value: src.Value})
 	t.roots[n] = func(b *compiler, p *task.Port) {
-		operator.KeyedSource(p, reader(b, n), src.Key, src.Value, s.node.compile(b))
+		operator.KeyedSource(p, reader(b, n), src.Key, src.Value, nil, s.node.compile(b))
 	}
 	return s
 }

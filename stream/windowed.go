@@ -93,7 +93,9 @@ func (w Windowed[K, V]) Fold[A any](store string, add func(*A, V), state ...code
 // over what b refers to.
 //
 // Hopping windows of which only OnClose is used are merged from parts as long as Advance, if that divides Size and A has
-// no pointers: a record is added to one part then, instead of to every window it is in.
+// no pointers: a record is added to one part then, instead of to every window it is in. Windows behind a repartition are
+// merged from what the tasks before it have added up, in no particular order, where that makes no other difference:
+// docs/semantics.md says when.
 func (w Windowed[K, V]) FoldMerge[A any](store string, add func(*A, V), merge func(a *A, b A), state ...codec.Codec[A]) Aggregated[K, V, A] {
 	return windowed(w, "fold", store, state, func(a *A, v V, _ bool) { add(a, v) }, merge, true, add == nil || merge == nil)
 }
@@ -134,6 +136,12 @@ func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store st
 	if aligned && shares && !missing && operator.CanShare[A](a.Alignment()) {
 		n.Store.Kind = panes
 	}
+	gathers := func() bool {
+		return aligned && shares && !missing && operator.CanGather[A](a.Alignment(), n.Store.Kind == panes)
+	}
+	if gathers() {
+		gather(s, out, vals, a.Alignment(), update, gathers)
+	}
 	n.Detail, n.Store.Window = w.w.String(), w.w.String()
 	if w.trigger != (window.Trigger{}) {
 		n.Detail += ", " + w.trigger.String()
@@ -163,16 +171,46 @@ func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store st
 		spec := operator.WindowedSpec[K, A]{Op: b.op(n), Store: store, Keys: s.keys, Vals: vals, Window: a.Alignment(), Update: add,
 			OnUpdate: fan(b, out.outs.update), OnCommit: fan(b, out.outs.commit), OnClose: fan(b, out.outs.close),
 			OnPace: fan(b, out.outs.pace), Every: out.outs.every.Milliseconds(), Late: held.Late(late)}
+		take := func(func(*task.Ctx, K, uint64)) {}
+		if gathers() {
+			g := &operator.Gathered[A]{}
+			spec.Update, spec.Late = g.Add(add, merge), g.Late(spec.Late)
+			take = func(process func(*task.Ctx, K, uint64)) {
+				b.gathered[s.node.n] = operator.FromGathered(b.op(n), g, vals, process)
+			}
+		}
 		if b.semantics.kafka {
 			return operator.NoNulls(b.op(n), true, false, held.Into(operator.NewStreamWindowed(b.task, b.streamTime(), spec).Process))
 		}
 		if n.Store.Kind == panes {
 			spec.Merge = merge
-			return held.Into(operator.NewPanes(b.task, b.clock(n), spec).Process)
+			o := operator.NewPanes(b.task, b.clock(n), spec)
+			take(o.Take)
+			return held.Into(o.Process)
 		}
-		return held.Into(operator.NewWindowed(b.task, b.clock(n), spec).Process)
+		o := operator.NewWindowed(b.task, b.clock(n), spec)
+		take(o.Take)
+		return held.Into(o.Process)
 	})
 	return out
+}
+
+// gather lets the repartition that the aggregate reads, if there is one, carry aggregates instead of records, as long as
+// nothing else reads it, and nothing is wanted that a single record decides.
+func gather[K comparable, V, A any](s Keyed[K, V], out Aggregated[K, V, A], vals codec.Codec[A], windows window.Alignment, update operator.Update[V, A], can func() bool) {
+	at := s.node
+	if at.n.Kind != plan.Repartition {
+		return
+	}
+	at.n.Input.Gathers = func() bool {
+		x := out.outs
+		return can() && len(at.subs) == 1 && len(x.update) == 0 && len(x.pace) == 0 && len(x.late) == 0
+	}
+	at.gather = func(b *compiler, to operator.Lane) (task.KeyedFn[K, V], task.Gatherer) {
+		held := &operator.Held[K, V]{}
+		g := operator.NewGather(b.task, to, operator.GatherSpec[K, A]{Aggregate: b.op(out.n), Keys: s.keys, Vals: vals, Window: windows, Update: operator.AddHeld(held, update)})
+		return held.Into(g.Process), g
+	}
 }
 
 // panes is the kind of store of windows that overlap and share what they have in common. Windows of which more than the

@@ -52,6 +52,11 @@ func (a Alignment) Last(t int64) int64 {
 	return t - floorMod(t-a.Offset, a.Advance)
 }
 
+// Single says that each time is in just one window.
+func (a Alignment) Single() bool {
+	return a.days != nil || a.Period == 0 && a.Advance == a.Size
+}
+
 // From is the start of the window at a place.
 func (a Alignment) From(place int64) int64 {
 	if a.Period > 0 {

@@ -45,7 +45,10 @@ func NewPanes[K comparable, A any](t *task.Task, clock *task.Clock, s WindowedSp
 }
 
 // Process takes a record.
-func (o *Panes[K, A]) Process(c *task.Ctx, k K) {
+func (o *Panes[K, A]) Process(c *task.Ctx, k K) { o.Take(c, k, 1) }
+
+// Take takes n records of a pane as one; see Gather.
+func (o *Panes[K, A]) Take(c *task.Ctx, k K, n uint64) {
 	c.Op = o.Op
 	t := c.Time
 	if plant.WindowOffByOne || plant.Is("window") {
@@ -64,7 +67,7 @@ func (o *Panes[K, A]) Process(c *task.Ctx, k K) {
 	}
 	start := o.Window.Last(t)
 	if o.closes(start) <= o.closed {
-		o.late(c, k, start, o.closed)
+		o.late(c, k, start, o.closed, n)
 		return
 	}
 	p := o.last
@@ -84,7 +87,7 @@ func (o *Panes[K, A]) Process(c *task.Ctx, k K) {
 	o.Update(&e.val, !e.live)
 	e.live = true
 	e.time = max(e.time, c.Time)
-	e.revision++
+	e.revision += n
 	p.touch(e)
 }
 

@@ -123,33 +123,56 @@ func Unkeyed[K comparable, V any](next task.Fn[V]) task.KeyedFn[K, V] {
 	return func(c *task.Ctx, _ K, v V) { next(c, v) }
 }
 
-// Repartition writes records to a repartition topic, to the partition that their key group belongs to. The record's
-// timestamp is the wall clock, because a broker deletes by it; the event time travels in a header.
+// Lane is a repartition: where its records go.
+type Lane struct {
+	Op         int32
+	Topic      string
+	Partitions int32
+	// Direct: the partition is the one that Kafka's clients choose for the key, because the tasks behind read a topic
+	// beside this one whose producers did. Else it is the one that the key group belongs to.
+	Direct bool
+	Memory bool // the records are handed to tasks of this process
+}
+
+func (l *Lane) partition(t *task.Task, key []byte) int32 {
+	if l.Direct {
+		return int32(task.Murmur2(key)&0x7fffffff) % l.Partitions
+	}
+	return int32(task.Group(key, t.Spec.KeyGroups)) % l.Partitions
+}
+
+func (l *Lane) out(t *task.Task) *task.Outbox {
+	if l.Memory {
+		return &t.Cross
+	}
+	return &t.Out
+}
+
+// add adds a record: b is the key, the value up to end, and what the first header has. The record's timestamp is the wall
+// clock, because a broker deletes by it; the event time travels in that header.
+func (l *Lane) add(t *task.Task, partition int32, b []byte, keyLen, end int, h []source.Header) {
+	out := l.out(t)
+	t.Operators[l.Op].Records++
+	out.Add(l.Topic, partition, b, keyLen, h, t.Now, false)
+	r := &out.Records[len(out.Records)-1]
+	r.Value = r.Value[: end-keyLen : end-keyLen]
+}
+
+// Repartition writes records to a repartition topic, or hands them to tasks of this process.
 //
 // With nulls, an operator of the task, records with a null key are dropped, and counted as skipped by it; -1 is none.
-//
-// With direct the partition is the one that Kafka's clients choose for the key, because the tasks behind read a topic
-// beside this one whose producers did. With memory it is the same record, handed to a task of this process.
-func Repartition[K comparable, V any](op int32, topic string, partitions int32, direct, memory bool, nulls int32, key codec.Codec[K], value codec.Codec[V]) task.KeyedFn[K, V] {
+func Repartition[K comparable, V any](to Lane, nulls int32, key codec.Codec[K], value codec.Codec[V]) task.KeyedFn[K, V] {
 	put := func(c *task.Ctx, k K, v V) {
-		c.Op = op
+		c.Op = to.Op
 		t := c.Task
-		out := &t.Out
-		if memory {
-			out = &t.Cross
-		}
+		out := to.out(t)
 		b, err := key.Append(out.Buf(), k)
 		if err != nil {
 			c.Reject(fmt.Errorf("repartition: encode key: %w", err), nil)
 			return
 		}
 		keyLen := len(b)
-		var part int32
-		if direct {
-			part = int32(task.Murmur2(b)&0x7fffffff) % partitions
-		} else {
-			part = int32(task.Group(b, t.Spec.KeyGroups)) % partitions
-		}
+		part := to.partition(t, b)
 		if b, err = value.Append(b, v); err != nil {
 			c.Reject(fmt.Errorf("repartition: encode value: %w", err), nil)
 			return
@@ -159,10 +182,7 @@ func Repartition[K comparable, V any](op int32, topic string, partitions int32, 
 		h := out.Header(1 + len(c.Headers))
 		h[0] = source.Header{Key: task.TimeHeader, Value: b[end:]}
 		copy(h[1:], kept(c.Headers))
-		t.Operators[op].Records++
-		out.Add(topic, part, b, keyLen, h, t.Now, false)
-		r := &out.Records[len(out.Records)-1]
-		r.Value = r.Value[: end-keyLen : end-keyLen]
+		to.add(t, part, b, keyLen, end, h)
 	}
 	if nulls >= 0 {
 		return NoNulls(nulls, true, false, put)

@@ -15,6 +15,7 @@ import (
 var (
 	ErrNullKey   = errors.New("record has no key")
 	ErrTombstone = errors.New("record has a null value (tombstone)")
+	errGathered  = errors.New("record is an aggregate of several, which the operator that reads it cannot take: it is another one than when the record was written")
 )
 
 // Reader says how a source reads records.
@@ -113,8 +114,8 @@ func Source[V any](p *task.Port, s Reader, value codec.Codec[V], at func(V) int6
 	}
 }
 
-// KeyedSource decodes a port's records with their keys.
-func KeyedSource[K comparable, V any](p *task.Port, s Reader, key codec.Codec[K], value codec.Codec[V], next task.KeyedFn[K, V]) {
+// KeyedSource decodes a port's records with their keys. gathered takes what a Gather has sent; nil if nothing can.
+func KeyedSource[K comparable, V any](p *task.Port, s Reader, key codec.Codec[K], value codec.Codec[V], gathered func(*task.Ctx, K, []byte), next task.KeyedFn[K, V]) {
 	keys := interner[K]{codec: key}
 	nullKeys := nullTest[K]() != nil
 	s.nulls = nullTest[V]() != nil
@@ -132,6 +133,14 @@ func KeyedSource[K comparable, V any](p *task.Port, s Reader, key codec.Codec[K]
 			}
 		} else if !nullKeys {
 			c.Reject(ErrNullKey, &s.OnNullKey)
+			return
+		}
+		if c.Of > 0 {
+			if gathered == nil {
+				c.Reject(errGathered, nil)
+				return
+			}
+			gathered(c, k, r.Value)
 			return
 		}
 		if r.Value != nil {

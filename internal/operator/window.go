@@ -109,7 +109,10 @@ func (o *Windowed[K, A]) span(start int64, revision uint64) window.Span {
 }
 
 // Process takes a record.
-func (o *Windowed[K, A]) Process(c *task.Ctx, k K) {
+func (o *Windowed[K, A]) Process(c *task.Ctx, k K) { o.Take(c, k, 1) }
+
+// Take takes n records of a window as one; see Gather.
+func (o *Windowed[K, A]) Take(c *task.Ctx, k K, n uint64) {
 	c.Op = o.Op
 	t := c.Time
 	if plant.WindowOffByOne || plant.Is("window") {
@@ -139,7 +142,7 @@ func (o *Windowed[K, A]) Process(c *task.Ctx, k K) {
 		o.Update(&e.val, !e.live)
 		e.live = true
 		e.time = max(e.time, c.Time)
-		e.revision++
+		e.revision += n
 		p.touch(e)
 		if o.OnCommit != nil || o.OnPace != nil {
 			o.waits(c, p, e)
@@ -154,12 +157,12 @@ func (o *Windowed[K, A]) Process(c *task.Ctx, k K) {
 	if taken {
 		return
 	}
-	o.late(c, k, last, w)
+	o.late(c, k, last, w, n)
 }
 
-// late gives a record to those who want the late ones.
-func (o *Windowed[K, A]) late(c *task.Ctx, k K, last, w int64) {
-	c.Task.Operators[o.Op].Late++
+// late gives a record, or n of them, to those who want the late ones.
+func (o *Windowed[K, A]) late(c *task.Ctx, k K, last, w int64, n uint64) {
+	c.Task.Operators[o.Op].Late += n
 	if o.Late != nil {
 		s := o.Window.Span(last)
 		o.Late(c, k, Lateness{Time: c.Time, From: s.From, To: s.To, Watermark: w})

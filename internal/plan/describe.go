@@ -126,6 +126,9 @@ func (g *Graph) description() *description {
 
 // detail is an operator's parameters, and of a source what differs from the defaults.
 func (n *Node) detail() string {
+	if n.Kind == Repartition && n.Input.Gathers != nil && n.Input.Gathers() {
+		return n.Detail + ", sent as aggregates"
+	}
 	if n.Kind != Source {
 		return n.Detail
 	}

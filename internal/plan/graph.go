@@ -55,6 +55,8 @@ type Input struct {
 	Partitions int32 // of a repartition topic; 0: as many as the inputs before it
 	Table      bool  // rows, to be read to the end seen at start before anything else
 	Nulls      bool  // of a repartition: records without a key are wanted behind it
+	// Gathers says, of a repartition, that aggregates of records are written to it instead of the records; nil: they are not.
+	Gathers func() bool
 }
 
 // EventTime says how watermarks are made. In milliseconds.

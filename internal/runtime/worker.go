@@ -111,10 +111,14 @@ func (w *worker) step(ctx context.Context) (worked bool) {
 		if w.e.out.full() {
 			return worked
 		}
-		if t.Hold = w.e.exchange.blocks(); t.Hold && !inner(t) {
+		ok, err := false, error(nil)
+		if t.Hold = w.e.exchange.blocks(); !t.Hold || inner(t) {
+			ok, err = t.Step(now, stepRecords)
+		} else if w.e.exchange.held.Load() {
+			ok, err = t.Send()
+		} else {
 			continue
 		}
-		ok, err := t.Step(now, stepRecords)
 		if err == nil && len(t.Out.Records) > 0 {
 			err = w.e.out.drain(ctx, w.epoch, &t.Out)
 		}

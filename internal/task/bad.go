@@ -151,7 +151,7 @@ func (t *Task) bad(part source.Partition, pos source.Position, policy onerror.Po
 
 func (t *Task) deadLetter(topic string, r *source.Record, b Bad) {
 	headers, at := r.Headers, r.Time
-	if ms, ok := carriedTime(r); ok {
+	if ms, _, ok := carriedTime(r); ok {
 		headers, at = headers[1:], ms
 	}
 	h := make([]source.Header, 0, len(headers)+6)

@@ -22,7 +22,9 @@ type Ctx struct {
 	Input   int   // which of the streams that share the next operator the record is of; 0 if they do not
 	Port    *Port // the input that the record came from; nil while a timer or the closing of a window runs
 	Task    *Task
-	Stale   bool // a change of a row that is older than what the row is; see operator.StreamVersions
+	Of      uint64 // the record is an aggregate of so many, added up by the task that sent it; 0: it is not
+	Codec   []byte // the name of the codec that wrote the aggregate
+	Stale   bool   // a change of a row that is older than what the row is; see operator.StreamVersions
 
 	rejected error
 	policy   *onerror.Policy

@@ -38,7 +38,9 @@ func (t *Task) Cut(epoch uint64) (d *Delta, err error) {
 	}
 	for i := range t.carries {
 		if c := &t.carries[i]; !c.memory {
-			d.Carry = append(d.Carry, t.carry(c))
+			now := t.carry(c)
+			c.seen = max(c.seen, now.Watermark)
+			d.Carry = append(d.Carry, now)
 		}
 	}
 	if len(d.Entries) > 0 {
@@ -64,6 +66,7 @@ func (t *Task) Flush() error {
 func (t *Task) flush() {
 	defer t.recoverTimer()
 	t.ctx.Port = nil
+	t.keep()
 	for _, o := range t.flushers {
 		o.Flush(&t.ctx)
 	}
@@ -96,6 +99,7 @@ func (t *Task) Resume(part source.Partition, watermark int64) {
 			p.seen = p.Time.Max
 		}
 	}
+	t.resumed()
 }
 
 // Doubt sets the times that are not believed of an input of such a task.
@@ -179,6 +183,11 @@ func (t *Task) Ranges() (list []Range) {
 func (t *Task) Held() (n int) {
 	for _, s := range t.stateful {
 		n += s.Held()
+	}
+	for i := range t.carries {
+		if g := t.carries[i].gather; g != nil {
+			n += g.Held()
+		}
 	}
 	return n
 }

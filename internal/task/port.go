@@ -12,7 +12,8 @@ import (
 )
 
 // TimeHeader carries a record's event time across a repartition topic, whose own timestamps are wall-clock times: a
-// broker deletes by them.
+// broker deletes by them. The value is the time in eight bytes; if the record is an aggregate of several, their number
+// follows as a varint, and the name of the codec that wrote it.
 const TimeHeader = "millstream-time"
 
 // PortSpec describes an input of a subtopology: a source, or a repartition topic.
@@ -256,18 +257,19 @@ func (p *Port) peek(c *Ctx, r *source.Record) (at int64) {
 		}()
 		return p.Peek(c, r)
 	}
-	if t, ok := carriedTime(r); ok {
+	if t, _, ok := carriedTime(r); ok {
 		return t
 	}
 	return r.Time
 }
 
-// carriedTime reads the event time from a record of a repartition topic.
-func carriedTime(r *source.Record) (int64, bool) {
-	if len(r.Headers) > 0 && r.Headers[0].Key == TimeHeader && len(r.Headers[0].Value) == 8 {
-		return int64(binary.BigEndian.Uint64(r.Headers[0].Value)), true
+// carriedTime reads the event time from a record of a repartition topic, and what follows it if the record is an aggregate.
+func carriedTime(r *source.Record) (ms int64, rest []byte, ok bool) {
+	if len(r.Headers) == 0 || r.Headers[0].Key != TimeHeader || len(r.Headers[0].Value) < 8 {
+		return 0, nil, false
 	}
-	return 0, false
+	b := r.Headers[0].Value
+	return int64(binary.BigEndian.Uint64(b)), b[8:], true
 }
 
 // Observe takes a record's event time into account once the record has been run.

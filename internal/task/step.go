@@ -1,6 +1,7 @@
 package task
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"runtime/debug"
@@ -42,6 +43,7 @@ func (t *Task) Step(now int64, n int) (worked bool, err error) {
 		worked = t.prove() || worked
 		t.idle()
 		worked = t.fireWall() || worked
+		t.send()
 		t.align()
 	}
 	return worked, t.err
@@ -127,7 +129,7 @@ func (t *Task) read(p *Port, n int) (done int) {
 		}
 		t.touched = true
 		m, x = t.Out.mark(), t.Cross.mark()
-		c.Time, c.Key, c.Headers, c.Port, c.Input = r.Time, r.Key, r.Headers, p, 0
+		c.Time, c.Key, c.Headers, c.Port, c.Input, c.Of = r.Time, r.Key, r.Headers, p, 0, 0
 		if len(t.changes) > 0 {
 			t.keep()
 		}
@@ -170,8 +172,12 @@ func (t *Task) read(p *Port, n int) (done int) {
 
 // control takes the event time out of a repartition topic's record, or handles a control record.
 func (t *Task) control(p *Port, r *source.Record) bool {
-	if ms, ok := carriedTime(r); ok {
+	if ms, rest, ok := carriedTime(r); ok {
 		t.ctx.Time, t.ctx.Headers = ms, r.Headers[1:]
+		if len(rest) > 0 {
+			of, n := binary.Uvarint(rest)
+			t.ctx.Of, t.ctx.Codec = of, rest[max(n, 0):]
+		}
 		return false
 	}
 	if len(r.Headers) == 0 || r.Headers[0].Key != ControlHeader {

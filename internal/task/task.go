@@ -205,11 +205,25 @@ type Task struct {
 	onBad     func(Bad)
 }
 
+// Gatherer is an operator that adds records up before it sends them to other tasks.
+type Gatherer interface {
+	// Gathered says that something is held back, and that it is as much as may be.
+	Gathered() (some, full bool)
+	// Due says that it must be sent, if the watermark that was sent last is this, and now is that: what waits must not be
+	// overtaken by a watermark that makes it late.
+	Due(sent, now int64) bool
+	// Send hands over what is held back.
+	Send(c *Ctx)
+	Held() int // in bytes
+}
+
 type carry struct {
 	stream string
 	clock  *Clock
 	memory bool
+	gather Gatherer // what is written to the stream; nil: records, as they come
 	sent   Carry
+	seen   int64 // the watermark that the tasks behind have seen, from this task or from one before it
 }
 
 // New makes a task with its ports. The chain is then compiled onto it, and Ready called.
@@ -292,10 +306,10 @@ func (t *Task) AddStateful(o Stateful) { t.stateful = append(t.stateful, o) }
 // AddFlusher adds an operator that emits once per epoch.
 func (t *Task) AddFlusher(o Flusher) { t.flushers = append(t.flushers, o) }
 
-// AddCarry sends the watermark of the clock along to the tasks behind a repartition: in memory after each step, through
-// a topic once an epoch.
-func (t *Task) AddCarry(stream string, k *Clock, memory bool) {
-	t.carries = append(t.carries, carry{stream: stream, clock: k, memory: memory})
+// AddCarry sends the watermark of the clock along to the tasks behind a repartition: in memory after each step, unless it
+// waits for what is gathered (nil: nothing is); through a topic once an epoch.
+func (t *Task) AddCarry(stream string, k *Clock, memory bool, gather Gatherer) {
+	t.carries = append(t.carries, carry{stream: stream, clock: k, memory: memory, gather: gather, sent: Carry{Watermark: eventtime.None}, seen: eventtime.None})
 }
 
 // Moved returns the watermarks for tasks of this process that have moved since it was called last.
@@ -303,7 +317,7 @@ func (t *Task) Moved() (list []Carry) {
 	for i := range t.carries {
 		if c := &t.carries[i]; c.memory {
 			if now := t.carry(c); now != c.sent {
-				c.sent = now
+				c.sent, c.seen = now, max(c.seen, now.Watermark)
 				list = append(list, now)
 			}
 		}
@@ -311,7 +325,26 @@ func (t *Task) Moved() (list []Carry) {
 	return list
 }
 
+// carry is the watermark that a stream may see now. In memory it does not pass what is gathered.
 func (t *Task) carry(c *carry) Carry {
+	if c.memory && c.gather != nil {
+		if some, _ := c.gather.Gathered(); some {
+			return Carry{c.stream, t.Partition, c.sent.Watermark, c.sent.Idle}
+		}
+	}
+	return t.newest(c)
+}
+
+// resumed notes the watermarks that the task goes on from. Others have seen them.
+func (t *Task) resumed() {
+	for i := range t.carries {
+		if w, ok := t.carries[i].clock.merge(); ok {
+			t.carries[i].seen = w
+		}
+	}
+}
+
+func (t *Task) newest(c *carry) Carry {
 	w, idle := c.clock.W, true
 	for _, in := range c.clock.inputs {
 		idle = idle && in.Idle
@@ -320,6 +353,45 @@ func (t *Task) carry(c *carry) Carry {
 		idle = idle && h.W == math.MaxInt64
 	}
 	return Carry{c.stream, t.Partition, w, idle}
+}
+
+// send hands over what is gathered and must not wait any longer.
+func (t *Task) send() {
+	defer t.recoverTimer()
+	for i := range t.carries {
+		c := &t.carries[i]
+		if c.gather == nil {
+			continue
+		}
+		some, full := c.gather.Gathered()
+		if !some {
+			continue
+		}
+		now := c.seen // through a topic it is sent at the end of the epoch
+		must := full
+		if c.memory {
+			newest := t.newest(c)
+			now = newest.Watermark
+			must = must || t.Hold || newest.Idle != c.sent.Idle
+		}
+		if must || c.gather.Due(c.seen, now) {
+			t.keep()
+			c.gather.Send(&t.ctx)
+		}
+	}
+}
+
+// Send hands over all that is gathered for other tasks of this process. It says whether there was anything.
+func (t *Task) Send() (sent bool, err error) {
+	if t.state != Running || t.err != nil {
+		return false, t.err
+	}
+	before := len(t.Cross.Records)
+	hold := t.Hold
+	t.Hold = true
+	t.send()
+	t.Hold = hold
+	return len(t.Cross.Records) > before, t.err
 }
 
 // Ready ends the compilation.
@@ -377,6 +449,7 @@ func (t *Task) Restore() error {
 	if err := restore(false); err != nil {
 		return err
 	}
+	t.resumed()
 	t.rearm()
 	t.state = Running
 	return nil

@@ -201,6 +201,8 @@ func (d *Driver) drain() bool {
 				s.task.Hold = true
 				again = d.turnOf(s) || again
 				s.task.Hold = false
+			} else {
+				again = d.send(s) || again
 			}
 			if d.err != nil {
 				return false
@@ -222,6 +224,19 @@ func (d *Driver) drain() bool {
 		}
 	}
 	return true
+}
+
+// send lets a task hand over what it has gathered for others of this process.
+func (d *Driver) send(s *slot) bool {
+	d.t.Helper()
+	sent, err := s.task.Send()
+	if err == nil {
+		err = d.take(s.task)
+	}
+	if err != nil {
+		d.stop(err)
+	}
+	return sent
 }
 
 // produce writes records in the open epoch.
