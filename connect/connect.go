@@ -90,6 +90,7 @@ type Purpose uint8
 const (
 	Repartition Purpose = iota
 	Changelog
+	Positions // of partitions of another system; see Outlet
 )
 
 // InternalTopic is a topic that the application creates for itself.

@@ -37,7 +37,8 @@ func (t *Topology) Build(c Config) (*App, error) {
 		Snapshots: c.Snapshots, Keys: c.StateKeys}, prog)}, nil
 }
 
-// connector finds the connector of the one system that the topology uses. A system without one is named once.
+// connector finds the connectors of what the topology reads and of what it writes: one, or one that hands its results to
+// another. A system without one is named once.
 func (t *Topology) connector(c Config) (connect.Connector, error) {
 	have := map[string]connect.Connector{}
 	for _, k := range c.Connect {
@@ -45,31 +46,50 @@ func (t *Topology) connector(c Config) (connect.Connector, error) {
 			have[k.System()] = k
 		}
 	}
-	var found connect.Connector
+	var reads, writes connect.Connector
 	var errs []error
 	missing := map[string]bool{}
-	nodes := slices.Clone(t.graph.Nodes)
-	for _, g := range t.globals {
-		nodes = append(nodes, g.n)
-	}
-	for _, n := range nodes {
-		system := n.System
-		if n.Kind == plan.Source {
-			system = n.Input.Spec.System
-		}
+	find := func(n *plan.Node, system string, found *connect.Connector, what string) {
 		switch k := have[system]; {
 		case system == "":
 		case missing[system]:
 		case k == nil:
 			missing[system] = true
 			errs = append(errs, plan.Errorf(n, "it is on %s, and Config.Connect has no connector for that: add one%s", system, example(system)))
-		case found != nil && found.System() != system:
-			errs = append(errs, plan.Errorf(n, "it is on %s, other parts of the topology are on %s: an application uses one system, so make two of it", system, found.System()))
+		case *found != nil && (*found).System() != system:
+			errs = append(errs, plan.Errorf(n, "it is on %s, and other %s are on %s: an application reads from one system and writes to one, so make two of it", system, what, (*found).System()))
 		default:
-			found = k
+			*found = k
 		}
 	}
-	return found, errors.Join(errs...)
+	for _, n := range t.graph.Nodes {
+		if n.Kind == plan.Source {
+			find(n, n.Input.Spec.System, &reads, "sources")
+		}
+	}
+	for _, g := range t.globals {
+		find(g.n, g.n.System, &reads, "sources")
+	}
+	var to *plan.Node
+	for _, n := range t.graph.Nodes {
+		if n.Kind != plan.Source && n.System != "" {
+			if find(n, n.System, &writes, "sinks"); to == nil {
+				to = n
+			}
+		}
+	}
+	if reads == nil || writes == nil || reads.System() == writes.System() {
+		return reads, errors.Join(errs...)
+	}
+	feeder, feeds := reads.(connect.Feeder)
+	outlet, takes := writes.(connect.Outlet)
+	if !feeds || !takes {
+		errs = append(errs, plan.Errorf(to, "it is on %s, and the topology reads from %s: nothing is built that does both in one commit, so make two applications of it", writes.System(), reads.System()))
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return feeder.Into(outlet), nil
 }
 
 func example(system string) string {

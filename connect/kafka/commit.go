@@ -91,6 +91,11 @@ func (s *session) end(ctx context.Context) error {
 	defer cancel()
 	err := s.producer.EndTransaction(ctx, kgo.TryCommit)
 	fault.At("after-end")
+	return ended(err)
+}
+
+// ended says what the answer to the end of a transaction means for the engine.
+func ended(err error) error {
 	switch {
 	case err == nil:
 		return nil

@@ -96,6 +96,14 @@ func complete(app *connect.App) error {
 }
 
 func (s *session) open(ctx context.Context) error {
+	if err := s.prepare(ctx); err != nil {
+		return err
+	}
+	return s.openProducer(ctx)
+}
+
+// prepare connects, and verifies all but the right to write.
+func (s *session) prepare(ctx context.Context) error {
 	var err error
 	if s.data, err = kgo.NewClient(append(s.commonOptions(), s.readOptions()...)...); err != nil {
 		return fmt.Errorf("kafka: configure the reading client: %w", err)
@@ -112,10 +120,7 @@ func (s *session) open(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.prepareTopics(ctx); err != nil {
-		return err
-	}
-	return s.openProducer(ctx)
+	return s.prepareTopics(ctx)
 }
 
 // ping tries until a broker answers, an error shows that trying again is of no use, or the time is over.

@@ -83,15 +83,7 @@ func (s *session) Produce(ctx context.Context, recs []sink.Record) error {
 	out := make([]kgo.Record, len(recs)) // one allocation; the client keeps them until they are acknowledged
 	cl, promise := s.writer(), e.promise
 	for i := range recs {
-		r := &recs[i]
-		out[i] = kgo.Record{Topic: r.Stream, Partition: r.Partition, Key: r.Key, Value: r.Value, Timestamp: time.UnixMilli(r.Time)}
-		if len(r.Headers) > 0 {
-			hs := make([]kgo.RecordHeader, len(r.Headers))
-			for j, h := range r.Headers {
-				hs[j] = kgo.RecordHeader{Key: h.Key, Value: h.Value}
-			}
-			out[i].Headers = hs
-		}
+		fill(&out[i], &recs[i])
 		if plant.UncheckedProduce && rand.IntN(2000) == 0 { // a build that does not check needs something to miss
 			promise(&out[i], errPlanted)
 			continue
@@ -99,6 +91,18 @@ func (s *session) Produce(ctx context.Context, recs []sink.Record) error {
 		cl.Produce(ctx, &out[i], promise)
 	}
 	return ctx.Err()
+}
+
+// fill makes a record as the client takes it.
+func fill(out *kgo.Record, r *sink.Record) {
+	*out = kgo.Record{Topic: r.Stream, Partition: r.Partition, Key: r.Key, Value: r.Value, Timestamp: time.UnixMilli(r.Time)}
+	if len(r.Headers) > 0 {
+		hs := make([]kgo.RecordHeader, len(r.Headers))
+		for j, h := range r.Headers {
+			hs[j] = kgo.RecordHeader{Key: h.Key, Value: h.Value}
+		}
+		out.Headers = hs
+	}
 }
 
 var errPlanted = errors.New("a planted failure")

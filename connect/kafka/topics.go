@@ -35,6 +35,8 @@ var (
 	wanted = map[connect.Purpose]map[string]string{
 		connect.Changelog:   with(anyTime, "cleanup.policy", "compact"),
 		connect.Repartition: with(anyTime, "cleanup.policy", "delete", "retention.ms", "-1", "retention.bytes", "-1"),
+		// Whoever takes a partition reads all that has not been compacted yet. The segment that is written to never is.
+		connect.Positions: with(anyTime, "cleanup.policy", "compact", "segment.bytes", "16777216", "min.cleanable.dirty.ratio", "0.1"),
 	}
 )
 

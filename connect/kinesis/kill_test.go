@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,8 +22,9 @@ import (
 	"github.com/millstream-go/millstream/stream"
 )
 
-// The environment of a process that is to be killed: the service's address and the state directory.
-const childURL, childDir = "KINESIS_TEST_URL", "KINESIS_TEST_DIR"
+// The environment of a process that is to be killed: the service's address, the state directory, and, if it is to write
+// to Kafka, the brokers.
+const childURL, childDir, childBrokers = "KINESIS_TEST_URL", "KINESIS_TEST_DIR", "KINESIS_TEST_BROKERS"
 
 func TestMain(m *testing.M) {
 	if url := os.Getenv(childURL); url != "" {
@@ -42,7 +44,12 @@ func TestMain(m *testing.M) {
 func child(url, dir string) error {
 	client := api.New(api.Options{Region: "local", BaseEndpoint: aws.String(url), Credentials: credentials.NewStaticCredentialsProvider("any", "any", "")})
 	f := &fake{client: client}
-	app, err := tallies().Build(stream.Config{AppID: "test", StateDir: dir, Connect: []connect.Connector{f.streams()}, Exchange: stream.InMemory, CommitInterval: 5 * time.Millisecond, MemoryBudget: 64 << 20})
+	topo, cfg := tallies(), stream.Config{AppID: "test", StateDir: dir, Connect: []connect.Connector{f.streams()}, Exchange: stream.InMemory, CommitInterval: 5 * time.Millisecond, MemoryBudget: 64 << 20}
+	if brokers := os.Getenv(childBrokers); brokers != "" {
+		topo = feeds()
+		into(strings.Split(brokers, ","))(&cfg)
+	}
+	app, err := topo.Build(cfg)
 	if err != nil {
 		return err
 	}

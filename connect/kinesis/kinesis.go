@@ -3,7 +3,7 @@
 //
 // Kinesis has no transactions, no headers and no memory of positions. State and positions are kept together in the
 // engine's store (connect.Sharded), so each record changes state exactly once; what is written can be written twice after
-// an unclean end. docs/guarantees.md says what follows from that.
+// an unclean end. docs/guarantees.md says what follows from that. Where results go to Kafka, positions go there with them.
 //
 // # Goroutines
 //
@@ -53,10 +53,11 @@ type Streams struct {
 	// Observe, if it is not nil, is told what happens; see Event. It is called from several goroutines, and must not block.
 	Observe func(Event)
 
-	log *slog.Logger
+	log    *slog.Logger
+	outlet connect.Outlet
 }
 
-var _ connect.Connector = Streams{}
+var _ connect.Feeder = Streams{}
 
 // System implements connect.Connector.
 func (s Streams) System() string { return "kinesis" }
@@ -117,7 +118,14 @@ func (s Streams) Open(ctx context.Context, app connect.App) (connect.Session, er
 	s.log = app.Logger
 	limited, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return open(limited, s, app)
+	session, err := open(limited, s, app)
+	if err != nil {
+		return nil, err
+	}
+	if session.out != nil {
+		return feeding{session}, nil
+	}
+	return session, nil
 }
 
 // Event is something that has happened and that an operator of the application may want to count.

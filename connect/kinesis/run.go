@@ -67,7 +67,7 @@ func (s *session) join(ctx context.Context) (Membership, error) {
 		parts = append(parts, id.partition())
 	}
 	known := map[string]bool{}
-	if k, ok := s.h.(connect.Keeper); ok && s.alone {
+	if k, ok := s.h.(connect.Keeper); ok && s.alone && s.out == nil {
 		kept, err := k.Kept(parts)
 		if err != nil {
 			return nil, err
@@ -182,7 +182,7 @@ func (s *session) lease(ctx context.Context, member Membership, list []LeaseEven
 	return nil
 }
 
-// leaveOver gives shards back whose end is committed. Alone, that is once all that follow them have been started: until
+// leaveOver gives shards back whose end is committed. Where there may be tasks behind an exchange, that is once all that follow them have been started: until
 // then they hold the watermark where it is.
 func (s *session) leaveOver(ctx context.Context, member Membership) error {
 	s.mu.Lock()
@@ -196,7 +196,7 @@ func (s *session) leaveOver(ctx context.Context, member Membership) error {
 			if id.Stream != part.Stream || !slices.Contains(sh.Parents, o.id.Shard) {
 				continue
 			}
-			if c := s.owned[id.partition()]; s.alone && (c == nil || !c.started) {
+			if c := s.owned[id.partition()]; s.alone && s.out == nil && (c == nil || !c.started) {
 				follow = false
 			}
 		}
@@ -227,6 +227,9 @@ func (s *session) giveBack(ctx context.Context, member Membership, parts []sourc
 		}
 	}
 	s.mu.Unlock()
+	if s.out != nil {
+		s.out.Drop(ctx, parts)
+	}
 	s.lookAgain() // one that was left may be what another waited for
 	if err := member.Release(ctx, ids); err != nil {
 		return fmt.Errorf("give leases of shards back: %w", err)
@@ -263,6 +266,7 @@ func (s *session) Start(_ context.Context, at map[source.Partition]*source.Posit
 		o.started = true
 		if *pos == connect.Ended {
 			o.ended = true
+			s.pending[part] = *pos // where the lease does not say so yet
 			caughtUp = append(caughtUp, part)
 			continue
 		}
@@ -275,14 +279,14 @@ func (s *session) Start(_ context.Context, at map[source.Partition]*source.Posit
 
 // first is where a shard begins of which no position is known. What follows a shard that was read is read from its beginning,
 // wherever the stream was begun; shards that have come before the application did begin where the source says. Where
-// others share the leases the two cannot be told apart, and too much is read rather than too little.
+// others share the leases, or an outlet has the positions, the two cannot be told apart, and too much is read rather than too little.
 func (s *session) first(o *owned) (at source.Position, latest bool) {
 	r := s.specs[o.id.Stream].Range
 	if p, ok := r.Positions[o.id.partition().Index]; ok {
 		return p, false
 	}
 	old := s.opened[o.id]
-	if !s.alone {
+	if !s.alone || s.out != nil {
 		old = !slices.ContainsFunc(s.shards[o.id].Parents, func(p string) bool { _, there := s.shards[ShardID{o.id.Stream, p}]; return there })
 	}
 	switch {

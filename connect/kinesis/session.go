@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -24,6 +25,7 @@ type session struct {
 	specs map[string]connect.SourceSpec
 
 	writers map[string]*writer
+	out     connect.Outflow // in place of writers, where results go to another system; else nil
 	ctx     context.Context // ends with Close
 	cancel  context.CancelFunc
 	running sync.WaitGroup
@@ -82,6 +84,14 @@ func open(ctx context.Context, c Streams, app connect.App) (*session, error) {
 		}
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	if c.outlet != nil {
+		var err error
+		if s.out, err = c.outlet.OpenOutlet(ctx, app); err != nil {
+			s.Close(ctx)
+			return nil, err
+		}
+		return s, nil
+	}
 	for _, name := range app.Sinks {
 		if s.writers[name] != nil {
 			continue
@@ -114,6 +124,9 @@ func (s *session) possible() error {
 	}
 	if len(s.app.Global) > 0 {
 		return fmt.Errorf("global tables cannot be on Kinesis: %w", connect.ErrStop)
+	}
+	if s.c.outlet != nil {
+		return s.feeds()
 	}
 	if s.alone {
 		return nil
@@ -155,6 +168,9 @@ func (s *session) Partitions() map[string]int32 {
 			counts[name] = w.shards()
 		}
 	}
+	if s.out != nil {
+		maps.Copy(counts, s.out.Partitions())
+	}
 	for _, t := range s.app.Internal {
 		if counts[t.Name] = t.Partitions; t.Partitions == 0 {
 			counts[t.Name] = s.c.Tasks
@@ -177,6 +193,9 @@ func (s *session) Parents(part source.Partition) (list []source.Partition) {
 }
 
 func (s *session) Limits(stream string) connect.Limits {
+	if s.out != nil {
+		return s.out.Limits(stream)
+	}
 	w := s.writers[stream]
 	if w == nil {
 		return connect.Limits{}
@@ -184,11 +203,17 @@ func (s *session) Limits(stream string) connect.Limits {
 	return connect.Limits{MaxBytes: w.maxValue()}
 }
 
-func (s *session) Committed(_ context.Context, parts []source.Partition) (map[source.Partition]connect.Committed, error) {
+func (s *session) Committed(ctx context.Context, parts []source.Partition) (map[source.Partition]connect.Committed, error) {
+	found, err := s.take(ctx, parts)
+	if err != nil {
+		return nil, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found := map[source.Partition]connect.Committed{}
 	for _, p := range parts {
+		if _, ok := found[p]; ok {
+			continue
+		}
 		if o := s.owned[p]; o != nil && o.at != nil {
 			found[p] = connect.Committed{Position: *o.at}
 		}
@@ -201,10 +226,14 @@ func (s *session) ReadChangelog(_ context.Context, part source.Partition, from s
 	return from, fmt.Errorf("read changelog %v: Kinesis has no changelogs", part)
 }
 
-func (s *session) Transactional() bool { return false }
+// Transactional says whether results go to a system with transactions.
+func (s *session) Transactional() bool { return s.out != nil }
 func (s *session) Begin() error        { return nil }
 
 func (s *session) Produce(ctx context.Context, recs []sink.Record) error {
+	if s.out != nil && len(recs) > 0 {
+		return fmt.Errorf("write to %s: %w", recs[0].Stream, errWhose)
+	}
 	for i := range recs {
 		w := s.writers[recs[i].Stream]
 		if w == nil {
@@ -221,6 +250,9 @@ func (s *session) Flush(ctx context.Context) (map[source.Partition]source.Positi
 	if plant.CheckpointFirst {
 		return nil, nil
 	}
+	if s.out != nil {
+		return nil, s.out.Flush(ctx)
+	}
 	for name, w := range s.writers {
 		if err := w.flush(ctx); err != nil {
 			return nil, fmt.Errorf("write to stream %s: %w", name, err)
@@ -232,8 +264,12 @@ func (s *session) Flush(ctx context.Context) (map[source.Partition]source.Positi
 // checkpointEvery is how often positions go to leases that cost something to write. The store has them already.
 const checkpointEvery = 5 * time.Second
 
-// Commit comes after the store's batch: it tells the leases.
+// Commit comes after the store's batch: it tells the leases. Where results go to an outlet, its transactions are the commit
+// point, and come first.
 func (s *session) Commit(ctx context.Context, at []connect.PositionCommit) error {
+	if err := s.commit(ctx, at); err != nil {
+		return err
+	}
 	s.mu.Lock()
 	due := s.alone || time.Since(s.wrote) >= checkpointEvery
 	for _, c := range at {
@@ -293,11 +329,14 @@ func (s *session) lookAgain() {
 }
 
 // Abort drops the open epoch as far as that can be done: what was sent stays.
-func (s *session) Abort(context.Context) {
+func (s *session) Abort(ctx context.Context) {
 	s.mu.Lock()
 	s.aborted = true
 	s.mu.Unlock()
 	s.cancel()
+	if s.out != nil {
+		s.out.Abort(ctx)
+	}
 }
 
 func (s *session) Purge(context.Context, map[source.Partition]source.Position) error { return nil }
@@ -335,4 +374,7 @@ func (s *session) Close(ctx context.Context) {
 	}
 	s.cancel()
 	s.running.Wait()
+	if s.out != nil {
+		s.out.Close(ctx)
+	}
 }

@@ -7,34 +7,51 @@ import (
 	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/sink"
+	"github.com/millstream-go/millstream/source"
 )
 
 // outputs is the gate between the workers and the open epoch. Records of the open epoch pass; those of the next one
 // wait until it is opened. At-most-once all wait until the state of their epoch is in the store.
 type outputs struct {
 	session connect.Session
-	limit   int  // bytes that may wait
-	hold    bool // at-most-once
+	apart   connect.Apart // the session, if it must know whose the records are; else nil
+	limit   int           // bytes that may wait
+	hold    bool          // at-most-once
 
 	mu      sync.Mutex
 	open    uint64
 	begun   bool
-	waiting [][]sink.Record
-	held    map[uint64][][]sink.Record // by epoch
+	waiting []written
+	held    map[uint64][]written // by epoch
 	bytes   int
 }
 
-// write takes records of an epoch: the open one or the next. It keeps the list of records if kept is true.
-func (o *outputs) write(ctx context.Context, epoch uint64, recs []sink.Record) (kept bool, err error) {
+// written is a list of records that a task has written.
+type written struct {
+	from source.Partition // the first that the task reads
+	recs []sink.Record
+}
+
+// produce hands records to the session.
+func (o *outputs) produce(ctx context.Context, w written) error {
+	if o.apart != nil {
+		return o.apart.ProduceFor(ctx, w.from, w.recs)
+	}
+	return o.session.Produce(ctx, w.recs)
+}
+
+// write takes a task's records of an epoch: the open one or the next. It keeps the list of records if kept is true.
+func (o *outputs) write(ctx context.Context, epoch uint64, out written) (kept bool, err error) {
+	recs := out.recs
 	if len(recs) == 0 {
 		return false, nil
 	}
 	o.mu.Lock()
 	if epoch != o.open || o.hold {
 		if o.hold {
-			o.held[epoch] = append(o.held[epoch], recs)
+			o.held[epoch] = append(o.held[epoch], out)
 		} else {
-			o.waiting = append(o.waiting, recs)
+			o.waiting = append(o.waiting, out)
 		}
 		for i := range recs {
 			o.bytes += len(recs[i].Key) + len(recs[i].Value) + 128
@@ -47,13 +64,13 @@ func (o *outputs) write(ctx context.Context, epoch uint64, recs []sink.Record) (
 	if err != nil {
 		return false, err
 	}
-	return false, o.session.Produce(ctx, recs)
+	return false, o.produce(ctx, out)
 }
 
 // drain empties a task's outbox.
-func (o *outputs) drain(ctx context.Context, epoch uint64, out *task.Outbox) error {
-	kept, err := o.write(ctx, epoch, out.Records)
-	out.Reset(kept)
+func (o *outputs) drain(ctx context.Context, epoch uint64, t *task.Task) error {
+	kept, err := o.write(ctx, epoch, written{t.Ports[0].Part, t.Out.Records})
+	t.Out.Reset(kept)
 	return err
 }
 
@@ -77,8 +94,8 @@ func (o *outputs) next(ctx context.Context, epoch uint64) error {
 	if err := o.begin(); err != nil {
 		return err
 	}
-	for _, recs := range o.waiting {
-		if err := o.session.Produce(ctx, recs); err != nil {
+	for _, w := range o.waiting {
+		if err := o.produce(ctx, w); err != nil {
 			return err
 		}
 	}
@@ -89,16 +106,16 @@ func (o *outputs) next(ctx context.Context, epoch uint64) error {
 // release lets the records pass that were held of the open epoch.
 func (o *outputs) release(ctx context.Context) error {
 	o.mu.Lock()
-	recs := o.held[o.open]
+	lists := o.held[o.open]
 	delete(o.held, o.open)
-	for _, list := range recs {
-		for i := range list {
-			o.bytes -= len(list[i].Key) + len(list[i].Value) + 128
+	for _, w := range lists {
+		for i := range w.recs {
+			o.bytes -= len(w.recs[i].Key) + len(w.recs[i].Value) + 128
 		}
 	}
 	o.mu.Unlock()
-	for _, list := range recs {
-		if err := o.session.Produce(ctx, list); err != nil {
+	for _, w := range lists {
+		if err := o.produce(ctx, w); err != nil {
 			return err
 		}
 	}

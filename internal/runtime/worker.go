@@ -120,7 +120,7 @@ func (w *worker) step(ctx context.Context) (worked bool) {
 			continue
 		}
 		if err == nil && len(t.Out.Records) > 0 {
-			err = w.e.out.drain(ctx, w.epoch, &t.Out)
+			err = w.e.out.drain(ctx, w.epoch, t)
 		}
 		w.e.exchange.pass(t)
 		w.e.caughtUp(t)
@@ -154,7 +154,7 @@ func (w *worker) flush(ctx context.Context) error {
 	for _, t := range w.tasks {
 		err := t.Flush()
 		if err == nil {
-			err = w.e.out.drain(ctx, w.epoch, &t.Out)
+			err = w.e.out.drain(ctx, w.epoch, t)
 		}
 		if err != nil {
 			return err
@@ -170,7 +170,7 @@ func (w *worker) cut(ctx context.Context) ([]*task.Delta, error) {
 	for _, t := range w.tasks {
 		d, err := t.Cut(w.epoch)
 		if err == nil {
-			err = w.e.out.drain(ctx, w.epoch, &t.Out)
+			err = w.e.out.drain(ctx, w.epoch, t)
 		}
 		if err != nil {
 			return nil, err
