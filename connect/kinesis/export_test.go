@@ -1,6 +1,15 @@
 package kinesis
 
-import "context"
+import (
+	"context"
+	"time"
+)
+
+// Hasty are streams that are subscribed to again soon, and whose silence is noticed soon.
+func Hasty(s Streams) Streams {
+	s.subscribeEvery, s.silence = 10*time.Millisecond, 200*time.Millisecond
+	return s
+}
 
 // Failing is InProcess whose checkpoints fail when err says so.
 func Failing(err func() error) Leases { return failing{err: err} }

@@ -7,7 +7,7 @@
 //
 // # Goroutines
 //
-// Each shard that is read has one (reader), which calls GetRecords and hands batches to Run; each stream that is written has
+// Each shard that is read has one (reader), which calls GetRecords, or takes what is pushed, and hands batches to Run; each stream that is written has
 // some (writer). Run alone calls the engine's Handler.
 package kinesis
 
@@ -44,6 +44,10 @@ type Streams struct {
 	CallTimeout time.Duration
 	// DiscoverEvery is how often the shards are listed, beside the end of each shard. The default is one minute.
 	DiscoverEvery time.Duration
+	// FanOut is the name of a consumer (enhanced fan-out), by which each shard is pushed to the instance that reads it, with a
+	// throughput of its own. It is registered for each source if it is not there, and stays when the application ends. Applications that
+	// read the same stream need different names. Empty, the default: shards are polled. A shard that cannot be pushed is polled, too.
+	FanOut string
 	// DropForeign drops an aggregate that holds a record whose hash key its shard does not own, and counts it, as the Kinesis
 	// Client Library does. Choose it if all producers are Kinesis Producer Libraries or this connector: after a
 	// reshard those write such records again. The default keeps them.
@@ -55,6 +59,8 @@ type Streams struct {
 
 	log    *slog.Logger
 	outlet connect.Outlet
+
+	subscribeEvery, silence time.Duration // of fan-out; tests have less time
 }
 
 var _ connect.Feeder = Streams{}
@@ -92,6 +98,8 @@ func (s Streams) withDefaults() Streams {
 	def(&s.BytesPerSecond, 2<<20)
 	def(&s.CallTimeout, 10*time.Second)
 	def(&s.DiscoverEvery, time.Minute)
+	def(&s.subscribeEvery, subscribeEvery)
+	def(&s.silence, silence)
 	s.Write = s.Write.withDefaults()
 	if s.Leases == nil {
 		s.Leases = InProcess{}
@@ -150,4 +158,6 @@ const (
 	Foreign                  // an aggregate holds records of another shard
 	MaybeDoubled             // records were sent again after a call whose outcome is not known
 	WrittenAgain             // records of an aggregate that came into the wrong shard were written again
+	Resubscribed             // a connection over which a shard was pushed has ended, and another is made
+	FellBack                 // a shard cannot be pushed and is polled instead
 )

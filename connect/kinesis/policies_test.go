@@ -34,7 +34,7 @@ func policies(t *testing.T) map[string][]string {
 			found[m[1]] = append(found[m[1]], name)
 		}
 	}
-	require.Len(t, found, 3)
+	require.Len(t, found, 4)
 	return found
 }
 
@@ -50,6 +50,12 @@ func TestPolicies(t *testing.T) {
 	require.Eventually(t, func() bool { return f.Calls()["GetRecords"] > 0 }, patience, time.Millisecond)
 	f.put("in", 5, "a")
 	require.NoError(t, f.Split("in", f.Shards("in")[0]))
+	f.put("in", 5, "a", "b")
+	f.arrived(in)
+	in.stop(t)
+	c.FanOut = "test"
+	in = f.run(copies(), t.TempDir(), c, func(c *stream.Config) { c.Exchange = stream.ThroughTopic })
+	require.Eventually(t, func() bool { return f.Calls()["SubscribeToShard"] > 0 }, patience, time.Millisecond)
 	f.put("in", 5, "a", "b")
 	f.arrived(in)
 	in.stop(t)

@@ -16,9 +16,9 @@ import (
 	"github.com/millstream-go/millstream/source"
 )
 
-// reader reads one shard by polling.
+// reader reads one shard: as it is pushed (fanout.go), or by polling.
 //
-// It asks again as soon as the limits allow while there is more, and every PollEvery otherwise. The limits are calls per
+// Polling, it asks again as soon as the limits allow while there is more, and every PollEvery otherwise. The limits are calls per
 // second and bytes per second, and up to 10 MiB in one answer, after which the service refuses for some seconds: so an answer
 // is followed by the time that its bytes are worth.
 type reader struct {
@@ -36,9 +36,12 @@ type reader struct {
 	keys     []byte // of the batch that is being made
 	average  int64  // bytes of a record, lately; at first they may be large
 	caughtUp bool
-	told     bool // the engine knows where the reader is
+	// continuation is the sequence number with which the next subscription begins; "": there was none before.
+	continuation string
+	told         bool // the engine knows where the reader is
 
 	mu    sync.Mutex
+	push  bool // nobody asks, so no answer says where the shard ends
 	polls poll
 	news  chan struct{} // closed and made anew with each poll
 }
@@ -72,6 +75,13 @@ func (r *reader) run() {
 
 // read reads until the shard ends, or the reader.
 func (r *reader) read() error {
+	if consumer := r.s.consumers[r.o.id.Stream]; consumer != "" {
+		r.pushing(true)
+		if done, err := r.pushed(consumer); done || err != nil {
+			return err
+		}
+		r.pushing(false)
+	}
 	every := time.Duration(float64(time.Second) / r.s.c.CallsPerSecond)
 	for r.ctx.Err() == nil {
 		reserved := r.s.reserve(r.ctx, r.o, maxAnswer)
@@ -92,7 +102,7 @@ func (r *reader) read() error {
 		over := aws.ToString(out.NextShardIterator) == ""
 		r.iterator = aws.ToString(out.NextShardIterator)
 		behind := time.Duration(aws.ToInt64(out.MillisBehindLatest)) * time.Millisecond
-		bytes, err := r.deliver(out.Records, begun, behind, over)
+		bytes, err := r.deliver(out.Records, behind, over)
 		r.s.unreserve(reserved)
 		if err != nil {
 			return err
@@ -156,7 +166,7 @@ func (r *reader) poll(records int64) (*api.GetRecordsOutput, error) {
 
 // deliver hands records over, those of aggregates one by one, without what was read before. It returns how many bytes the
 // answer had.
-func (r *reader) deliver(recs []types.Record, at time.Time, behind time.Duration, over bool) (bytes int, err error) {
+func (r *reader) deliver(recs []types.Record, behind time.Duration, over bool) (bytes int, err error) {
 	b := source.Batch{CaughtUp: behind == 0 || over, Behind: behind, FetchedAt: time.Now(), Records: make([]source.Record, 0, len(recs))}
 	size := 0
 	for i := range recs {
@@ -273,12 +283,23 @@ func (r *reader) note(p poll) {
 	r.news = make(chan struct{})
 }
 
+func (r *reader) pushing(push bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.push = push
+	close(r.news)
+	r.news = make(chan struct{})
+}
+
 // end waits for an answer that was asked for after a time, and returns where the shard ended then.
 func (r *reader) end(ctx context.Context, after time.Time) (at source.Position, ok bool, err error) {
 	for {
 		r.mu.Lock()
-		p, news := r.polls, r.news
+		p, news, push := r.polls, r.news, r.push
 		r.mu.Unlock()
+		if push {
+			return at, false, nil
+		}
 		if p.asked.After(after) {
 			return p.next, p.end, nil
 		}

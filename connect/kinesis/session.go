@@ -25,10 +25,12 @@ type session struct {
 	specs map[string]connect.SourceSpec
 
 	writers map[string]*writer
-	out     connect.Outflow // in place of writers, where results go to another system; else nil
-	ctx     context.Context // ends with Close
-	cancel  context.CancelFunc
-	running sync.WaitGroup
+	// consumers are the ARNs of the consumers by which streams are pushed. It has none where they are polled.
+	consumers map[string]string
+	out       connect.Outflow // in place of writers, where results go to another system; else nil
+	ctx       context.Context // ends with Close
+	cancel    context.CancelFunc
+	running   sync.WaitGroup
 
 	h       connect.Handler
 	batches chan source.Batch
@@ -64,7 +66,7 @@ type owned struct {
 var _ connect.Sharded = (*session)(nil)
 
 func open(ctx context.Context, c Streams, app connect.App) (*session, error) {
-	s := &session{c: c, app: app, log: app.Logger, specs: map[string]connect.SourceSpec{}, writers: map[string]*writer{}, batches: make(chan source.Batch), failed: make(chan error, 1),
+	s := &session{c: c, app: app, log: app.Logger, specs: map[string]connect.SourceSpec{}, writers: map[string]*writer{}, consumers: map[string]string{}, batches: make(chan source.Batch), failed: make(chan error, 1),
 		look: make(chan struct{}, 1), shards: map[ShardID]Shard{}, opened: map[ShardID]bool{}, owned: map[source.Partition]*owned{}, pending: map[source.Partition]source.Position{}, changed: make(chan struct{})}
 	_, s.alone = c.Leases.(interface{ only() })
 	if err := s.possible(); err != nil {
@@ -72,8 +74,14 @@ func open(ctx context.Context, c Streams, app connect.App) (*session, error) {
 	}
 	for _, src := range app.Sources {
 		s.specs[src.Name] = src
-		if _, err := c.describe(ctx, src.Name); err != nil {
+		_, arn, err := c.describe(ctx, src.Name)
+		if err != nil {
 			return nil, err
+		}
+		if c.FanOut != "" {
+			if s.consumers[src.Name], err = c.consumer(ctx, src.Name, arn); err != nil {
+				return nil, err
+			}
 		}
 		list, err := c.list(ctx, src.Name)
 		if err != nil {

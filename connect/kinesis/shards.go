@@ -38,24 +38,24 @@ func (id ShardID) partition() source.Partition {
 	return source.Partition{Stream: id.Stream, Index: n}
 }
 
-// describe verifies that a stream exists, and returns how large a record may be.
-func (s *Streams) describe(ctx context.Context, stream string) (maxRecord int, err error) {
+// describe verifies that a stream exists, and returns how large a record may be, and the stream's ARN.
+func (s *Streams) describe(ctx context.Context, stream string) (maxRecord int, streamARN string, err error) {
 	name, arn := address(stream)
 	out, err := call(ctx, s, "describe stream "+stream, stream, "", func(ctx context.Context) (*api.DescribeStreamSummaryOutput, error) {
 		return s.Client.DescribeStreamSummary(ctx, &api.DescribeStreamSummaryInput{StreamName: name, StreamARN: arn}, once)
 	})
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	d := out.StreamDescriptionSummary
 	if d.StreamStatus == types.StreamStatusDeleting {
-		return 0, fmt.Errorf("stream %s is being deleted: %w", stream, connect.ErrStop)
+		return 0, "", fmt.Errorf("stream %s is being deleted: %w", stream, connect.ErrStop)
 	}
 	maxRecord = 1 << 20
 	if d.MaxRecordSizeInKiB != nil {
 		maxRecord = int(*d.MaxRecordSizeInKiB) << 10
 	}
-	return maxRecord, nil
+	return maxRecord, aws.ToString(d.StreamARN), nil
 }
 
 // list lists all shards of a stream that it has not forgotten, page by page.

@@ -62,7 +62,7 @@ const (
 func newWriter(ctx context.Context, c *Streams, name string, fail func(error)) (*writer, error) {
 	w := &writer{c: c, name: name, fail: fail, salt: rand.Uint64(), busy: map[string]bool{}, changed: make(chan struct{})}
 	var err error
-	if w.max, err = c.describe(ctx, name); err != nil {
+	if w.max, _, err = c.describe(ctx, name); err != nil {
 		return nil, err
 	}
 	return w, w.refresh(ctx)
