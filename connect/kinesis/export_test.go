@@ -7,7 +7,7 @@ import (
 
 // Hasty are streams that are subscribed to again soon, and whose silence is noticed soon.
 func Hasty(s Streams) Streams {
-	s.subscribeEvery, s.silence = 10*time.Millisecond, 200*time.Millisecond
+	s.subscribeEvery, s.silence = 260*time.Millisecond, time.Second
 	return s
 }
 

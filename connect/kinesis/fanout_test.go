@@ -10,11 +10,11 @@ import (
 	"github.com/millstream-go/millstream/connect/kinesis/kinesistest"
 )
 
-// startQuick is a service whose clock runs a thousand times as fast, so that a shard can be subscribed to again after some
-// milliseconds, and a consumer is active after some more.
+// startQuick is a service whose clock runs twenty times as fast, so that a shard can be subscribed to again after a quarter of a
+// second, and a consumer is active after half a one. Iterators last for fifteen.
 func startQuick(t *testing.T) *fake {
 	begin := time.Now()
-	return start(t, kinesistest.Options{Creating: time.Minute, Now: func() time.Time { return begin.Add(1000 * time.Since(begin)) }})
+	return start(t, kinesistest.Options{Creating: 10 * time.Second, Now: func() time.Time { return begin.Add(20 * time.Since(begin)) }})
 }
 
 func (f *fake) pushed() kinesis.Streams {
