@@ -28,6 +28,7 @@ type Feeder interface {
 type Outflow interface {
 	// Partitions returns the number of partitions of each destination.
 	Partitions() map[string]int32
+	// Limits returns what a destination accepts.
 	Limits(stream string) Limits
 	// Take makes partitions this instance's: it shuts out the writers that they had before, ends what those have left open,
 	// and then returns what was committed last. Partitions of which nothing was ever committed are missing from the result.
@@ -43,6 +44,7 @@ type Outflow interface {
 	Commit(ctx context.Context, at []PositionCommit) error
 	// Abort drops what is not committed. The Outflow is of no use afterwards, and must be closed.
 	Abort(ctx context.Context)
+	// Close ends the writers. What they have left open ends when somebody takes their partitions.
 	Close(ctx context.Context)
 }
 
