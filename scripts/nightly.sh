@@ -7,8 +7,8 @@
 #   snapshots    10,000 damages to snapshots, 5,000 runs with a failing store of objects
 #   state        10,000 damages to state directories, power lost 4,000 times
 #   cluster      15 minutes on a cluster of three brokers
-#   kinesis      100 kills and 30 reshards on the service for tests, 20 and 6 on local servers, every planted mistake; leases on local
-#                servers, and beside a worker of the Kinesis Client Library
+#   kinesis      100 kills and 30 reshards on the service for tests, 20 and 6 on local servers, every planted mistake; leases and examples
+#                on local servers, and leases beside a worker of the Kinesis Client Library
 #   nexmark      every Nexmark query on the oracle's 2,000,000 events, in order and out of order
 #   benchmarks   all rounds against all peers; results in benchmarks/results.json and results.md
 #
@@ -43,7 +43,7 @@ part_kinesis() {
   scripts/kinesis.sh start --port "$port"
   scripts/kcl.sh build
   MILLSTREAM_INTEGRATION=1 KINESIS_ENDPOINT=http://127.0.0.1:$((port + 1)) DYNAMODB_ENDPOINT=http://127.0.0.1:$((port + 2)) \
-    go test -count=1 -timeout 15m ./connect/kinesis/... || rc=$?
+    go test -count=1 -timeout 15m ./connect/kinesis/... ./examples/kinesis-... || rc=$?
   scripts/kinesis.sh stop --port "$port"
   return $rc
 }

@@ -1,10 +1,12 @@
-// Kinesis-etl is a pipeline on Kinesis, in one process and some seconds: visits of web pages come in through a stream; it
-// parses them, drops what is personal, takes out what is asked of them later, and writes views to a second stream, counts of pages per minute to a
-// third, and what it cannot use, with the reason, to a fourth. Half-way the stream of visits is split.
+// Kinesis-etl takes visits of web pages from a Kinesis stream to Kafka, in one process and some seconds: it parses them, drops
+// what is personal, takes out of the rest what is asked of it later, and writes views to a topic, by page; what it cannot
+// use goes to another, with the reason. Each visit ends up in exactly one of them, once. Half-way a shard is split.
 //
-// The Kinesis is one inside the process, unless -endpoint names a real one, or -region alone AWS's own: the credentials are then those
-// of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, and the streams <prefix>visits, views, pages and dead
-// must exist. topology.go has the application, visits.go makes the visits and reads the results.
+// Kinesis and Kafka are inside the process, unless flags name real ones: -endpoint a Kinesis, or -region alone AWS's own, and
+// -brokers a Kafka. Credentials for AWS are those of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN. On real ones the stream
+// <prefix>visits and the topics <prefix>views and <prefix>dead must exist; nothing but the topic of the application's positions is created there.
+//
+// topology.go has the application, place.go Kinesis and Kafka, visits.go makes visits, view.go prints what comes out.
 package main
 
 import (
@@ -15,33 +17,28 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"syscall"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	api "github.com/aws/aws-sdk-go-v2/service/kinesis"
-
 	"github.com/millstream-go/millstream/connect"
+	"github.com/millstream-go/millstream/connect/kafka"
 	"github.com/millstream-go/millstream/connect/kinesis"
-	"github.com/millstream-go/millstream/connect/kinesis/kinesistest"
 	"github.com/millstream-go/millstream/stream"
 )
 
 type options struct {
-	dir, endpoint, region, prefix string
-	visits                        int
-	limit                         time.Duration
+	endpoint, region, brokers, prefix string
+	visits                            int
+	limit                             time.Duration
 }
 
 func main() {
 	var o options
-	flag.StringVar(&o.dir, "state", "", "directory for the application's state; empty: one that is deleted at the end")
 	flag.StringVar(&o.endpoint, "endpoint", "", "URL of a real Kinesis, instead of the one in this process")
 	flag.StringVar(&o.region, "region", "", "region of a real Kinesis")
-	flag.StringVar(&o.prefix, "prefix", "etl-", "what the names of all streams begin with")
-	flag.IntVar(&o.visits, "visits", 5000, "how many visits are made")
+	flag.StringVar(&o.brokers, "brokers", "", "addresses of a real Kafka, with commas, instead of the one in this process")
+	flag.StringVar(&o.prefix, "prefix", "etl-", "what the names of the stream and the topics begin with")
+	flag.IntVar(&o.visits, "visits", 6000, "how many visits are made, a thousand a second")
 	flag.DurationVar(&o.limit, "for", time.Minute, "how long to run at most")
 	flag.Parse()
 
@@ -53,78 +50,93 @@ func main() {
 	}
 }
 
-// run runs the pipeline until all visits have come through.
+// run runs the pipeline until all visits have come through, or ctx ends.
 func run(ctx context.Context, o options, out io.Writer) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, o.limit)
-	defer cancel()
-	if o.dir == "" {
-		if o.dir, err = os.MkdirTemp("", "kinesis-etl"); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, os.RemoveAll(o.dir)) }()
-	}
-	n := names{o.prefix + "visits", o.prefix + "views", o.prefix + "pages", o.prefix + "dead"}
-	client, reshard, stop, err := connectTo(o, n)
+	n := namesOf(o.prefix)
+	p, err := open(o, n)
 	if err != nil {
 		return err
 	}
-	defer stop()
-	results, err := newResults(ctx, client, n)
+	defer p.close()
+	// The application wants a directory, and keeps nothing in it that is needed: positions are in Kafka, beside the results.
+	dir, err := os.MkdirTemp("", "kinesis-etl")
 	if err != nil {
 		return err
 	}
-	app, err := topology(n, []byte("kept where secrets are kept")).Build(stream.Config{
-		AppID:    o.prefix + "app",
-		StateDir: filepath.Join(o.dir, "state"),
-		Connect:  []connect.Connector{kinesis.Streams{Client: client, PollEvery: 250 * time.Millisecond}},
-		Exchange: stream.InMemory,
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+
+	app, err := topology(n, []byte("a secret that only this application knows")).Build(stream.Config{
+		AppID:    n.app,
+		StateDir: dir,
+		Connect:  []connect.Connector{kinesis.Streams{Client: p.client, PollEvery: 250 * time.Millisecond}, kafka.Cluster{Brokers: p.brokers}},
 	})
 	if err != nil {
 		return err
 	}
-	running, stopApp := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- app.Run(running) }()
-	fail := func(err error) error {
-		stopApp()
-		return errors.Join(err, <-ended)
-	}
-	fmt.Fprintf(out, "%d visits go into stream %s...\n", o.visits, n.visits)
-	began := time.Now()
-	if err := makeVisits(ctx, client, n.visits, o.visits, began, reshard); err != nil {
-		return fail(err)
-	}
-	if err := results.await(ctx, o.visits, ended); err != nil {
-		return fail(err)
-	}
-	stopApp()
-	if err := <-ended; err != nil {
+	v, err := newView(ctx, p.brokers, n, out)
+	if err != nil {
 		return err
 	}
-	results.summarize(out, time.Since(began))
+	defer v.close()
+	v.introduce(o, p)
+
+	// The application outlives ctx, to catch up with the last visits.
+	running, stopApp := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopApp()
+	ended := make(chan error, 1)
+	go func() { ended <- app.Run(running) }()
+	err = pipe(ctx, o, p, v, ended)
+	stopApp()
+	if err := errors.Join(err, <-ended); err != nil {
+		return err
+	}
+	v.summarize(ctx.Err() != nil, o)
 	return nil
 }
 
-// connectTo returns a client of the Kinesis that the options name; without one, of a service in this process, where the
-// stream of visits can be split.
-func connectTo(o options, n names) (client *api.Client, reshard func() error, stop func(), err error) {
-	if o.endpoint != "" || o.region != "" {
-		c := api.Options{Region: o.region, Credentials: credentials.NewStaticCredentialsProvider(os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_SECRET_ACCESS_KEY"), os.Getenv("AWS_SESSION_TOKEN"))}
-		if o.endpoint != "" {
-			c.BaseEndpoint = aws.String(o.endpoint)
+const (
+	batch    = 100 // visits at a time
+	every    = 100 * time.Millisecond
+	patience = 10 * time.Second // for the last visits, after ctx has ended
+)
+
+// pipe makes visits and shows what becomes of them. It ends when all have come through; when ctx ends, with those that have been made.
+func pipe(ctx context.Context, o options, p *place, v *view, ended chan error) error {
+	limit, told := time.Now().Add(o.limit), time.Now()
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	interrupted := ctx.Done()
+	for v.made < o.visits && ctx.Err() == nil || v.through() < v.made {
+		select {
+		case <-interrupted:
+			interrupted, limit = nil, time.Now().Add(patience)
+		case err := <-ended:
+			ended <- nil
+			return fmt.Errorf("the application ended: %w", err)
+		case <-tick.C:
 		}
-		if c.Region == "" {
-			c.Region = "us-east-1"
+		if v.made < o.visits && ctx.Err() == nil {
+			half := v.made < o.visits/2
+			if err := makeVisits(ctx, p.client, v.n.visits, v.run, v.made, min(batch, o.visits-v.made)); err != nil {
+				return err
+			}
+			v.made = min(v.made+batch, o.visits)
+			if half && v.made >= o.visits/2 {
+				if err := p.split(v); err != nil {
+					return err
+				}
+			}
 		}
-		return api.New(c), func() error { return nil }, func() {}, nil
+		if err := v.poll(ctx); err != nil {
+			return err
+		}
+		if time.Since(told) >= time.Second {
+			told = time.Now()
+			v.tell()
+		}
+		if time.Now().After(limit) {
+			return fmt.Errorf("the time is over, and %d of %d visits have come through", v.through(), v.made)
+		}
 	}
-	s, err := kinesistest.Start(kinesistest.Options{})
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	for name, shards := range map[string]int{n.visits: 2, n.views: 2, n.pages: 1, n.dead: 1} {
-		s.CreateStream(name, shards)
-	}
-	client = api.New(api.Options{Region: "local", BaseEndpoint: aws.String(s.URL()), HTTPClient: s.HTTPClient(), Credentials: credentials.NewStaticCredentialsProvider("any", "any", "")})
-	return client, func() error { return s.Split(n.visits, s.Shards(n.visits)[0]) }, s.Close, nil
+	return nil
 }

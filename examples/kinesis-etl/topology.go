@@ -16,7 +16,6 @@ import (
 	"github.com/millstream-go/millstream/source"
 	"github.com/millstream-go/millstream/stream"
 	"github.com/millstream-go/millstream/stream/codec"
-	"github.com/millstream-go/millstream/window"
 )
 
 // Visit is a page view as the web servers report it. It says who the visitor is.
@@ -40,45 +39,28 @@ type View struct {
 	At      time.Time `json:"at"`
 }
 
-// PageViews is how often a page was seen in a minute, and how often on phones.
-type PageViews struct {
-	Page   string    `json:"page"`
-	Minute time.Time `json:"minute"`
-	Views  int64     `json:"views"`
-	Mobile int64     `json:"mobile"`
-}
-
 // What the topology asks of a view.
 func (v View) path() string          { return v.Page }
 func (v View) occurredAt() time.Time { return v.At }
 
-// add counts a view.
-func (p *PageViews) add(v View) {
-	p.Views++
-	if v.Mobile {
-		p.Mobile++
-	}
+// names are those of the application, the stream and the topics.
+type names struct{ app, visits, views, dead string }
+
+func namesOf(prefix string) names {
+	return names{prefix + "app", prefix + "visits", prefix + "views", prefix + "dead"}
 }
 
-// names are those of the streams.
-type names struct{ visits, views, pages, dead string }
-
 // topology is the whole application. What cannot be parsed or refined goes to the dead letters, with the reason: as it was
-// read, personal data and all, so that stream is for few eyes and a short retention.
+// read, personal data and all, so that topic is for few eyes and a short retention.
+//
+// It has no state. What is counted or joined by key is a second application that reads the topic of the views.
 func topology(n names, secret []byte) *stream.Topology {
 	topo := stream.New("kinesis-etl")
-	views := topo.From(source.Kinesis(n.visits, codec.JSON[Visit](), source.OnError(onerror.DeadLetter(n.dead)))).
+	topo.From(source.Kinesis(n.visits, codec.JSON[Visit](), source.OnError(onerror.DeadLetter(n.dead)))).
 		TryMap(func(v Visit) (View, error) { return refine(v, secret) }).
-		EventTime(View.occurredAt, stream.Watermark{OutOfOrder: time.Second})
-
-	byPage := views.KeyBy(View.path)
-	byPage.To(sink.Kinesis(n.views, codec.JSON[View]()))
-	byPage.Window(window.Tumbling{Size: time.Minute, Grace: time.Second}).
-		Fold("page-views", (*PageViews).add).
-		OnClose(func(page string, w window.Span, p PageViews) PageViews {
-			p.Page, p.Minute = page, w.Start()
-			return p
-		}).To(sink.Kinesis(n.pages, codec.JSON[PageViews]()))
+		EventTime(View.occurredAt, stream.Watermark{}).
+		KeyBy(View.path).
+		To(sink.Kafka(n.views, codec.JSON[View]()))
 	return topo
 }
 
