@@ -149,7 +149,7 @@ func asOf[K comparable, V, W, O any](s Keyed[K, V], kind plan.Kind, name string,
 	n := &keyedNode[K, O]{n: s.add(kind, name, "", typeName[K]()+" → "+typeName[O]())}
 	n.n.Keyed, n.n.Aligned, n.n.Holds = true, true, true
 	vals := valueCodec(s.t, n.n, s.vals)
-	n.n.Store = &plan.Store{Name: name, Kind: "asof", Key: s.keys.Name(), Value: vals.Name()}
+	n.n.Store = &plan.Store{Name: name, Kind: "asof", Key: s.keys.Name(), Value: vals.Name(), Evolves: true}
 	s.t.function(n.n, missing)
 	s.t.sameKeys(n.n, table.t, s.keys.Name(), table.keys.Name())
 	if table.t == s.t {

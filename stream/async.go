@@ -116,7 +116,7 @@ func asyncSpec[K comparable, V, R any](t *Topology, n *plan.Node, store string, 
 		t.graph.Errorf(n, "its Order is %d: use stream.InOrder, PerKey or AnyOrder", a.Order)
 	}
 	t.retry(n, a.Retry)
-	n.Store = &plan.Store{Name: store, Kind: "calls", Value: vals.Name()}
+	n.Store = &plan.Store{Name: store, Kind: "calls", Value: vals.Name(), Evolves: true}
 	n.Detail = a.describe()
 	onBad := t.policy(n, policy)
 	t.once(n, onBad, "use the Retry of the call, which lets others go on meanwhile")

@@ -75,7 +75,7 @@ func join[K comparable, L, R, O any](left Keyed[K, L], right Keyed[K, R], kind p
 	from, to := w.Bounds()
 	before, after, grace := from.Milliseconds(), to.Milliseconds(), w.Grace.Milliseconds()
 	lefts, rights := valueCodec(t, n.n, l.vals), valueCodec(t, n.n, r.vals)
-	n.n.Store = &plan.Store{Name: name, Kind: "join", Key: l.keys.Name(), Value: lefts.Name() + ", " + rights.Name(), Window: w.String()}
+	n.n.Store = &plan.Store{Name: name, Kind: "join", Key: l.keys.Name(), Value: lefts.Name() + ", " + rights.Name(), Window: w.String(), Evolves: true}
 	if f.left != nil {
 		n.n.Holds, n.n.Delay = true, max(0, after+grace)
 	}

@@ -35,7 +35,7 @@ func (s Keyed[K, V]) Detect[R any](store string, p pattern.Pattern[V], f func(k 
 		s.t.graph.Errorf(n.n, "%v", err)
 	}
 	vals := valueCodec(s.t, n.n, s.vals)
-	n.n.Store = &plan.Store{Name: store, Kind: "pattern", Key: s.keys.Name(), Value: vals.Name(), Window: n.n.Detail}
+	n.n.Store = &plan.Store{Name: store, Kind: "pattern", Key: s.keys.Name(), Value: vals.Name(), Window: n.n.Detail, Evolves: true}
 	out := Detected[K, V, R]{Keyed[K, R]{t: s.t, node: n, keys: s.keys}, new([]func(*compiler) task.KeyedFn[K, pattern.Match[V]]),
 		new([]func(*compiler) task.KeyedFn[K, operator.LateRecord[V]]), new(bool)}
 	s.sub(func(b *compiler) task.KeyedFn[K, V] {

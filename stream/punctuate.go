@@ -55,7 +55,7 @@ func (s Keyed[K, V]) ProcessEvery[A, R any](store string, onRecord func(p *Proce
 		s.t.graph.Errorf(n.n, "its Schedule is every %v: use whole milliseconds, at least one", when.Every)
 	}
 	vals := defaultCodec(s.t, n.n, state)
-	n.n.Store = &plan.Store{Name: store, Kind: "process", Key: s.keys.Name(), Value: vals.Name()}
+	n.n.Store = &plan.Store{Name: store, Kind: "process", Key: s.keys.Name(), Value: vals.Name(), Evolves: true}
 	s.sub(func(b *compiler) task.KeyedFn[K, V] {
 		next := n.compile(b)
 		p, tick := &Process[K, A, R]{next: next}, &Tick[K, A, R]{next: next}

@@ -35,13 +35,14 @@ type Async[K comparable, V, R any] struct {
 	clock   *task.Clock
 	hold    *task.Hold
 	id      uint32
+	codecs  written[V]
 	kept    []*flight[K, V, R] // in the order in which they came; those that are gone first in the list are cut off
 	byKey   map[K][]*flight[K, V, R]
 	count   int // of those that are not gone
 	next    uint64
 	full    bool
 	fresh   []*flight[K, V, R] // kept since the last cut
-	gone    []uint64           // that the changelog has
+	gone    []*flight[K, V, R] // that the changelog has
 	emitted bool               // since the last cut
 	epoch   uint64             // the last one with changes
 	applied uint64
@@ -74,6 +75,7 @@ type AsyncSpec[K comparable, V, R any] struct {
 type flight[K comparable, V, R any] struct {
 	*task.Kept
 	n        uint64
+	by       uint64 // the number of the codec that its entry is written with
 	key      K
 	val      V
 	calls    int // so far
@@ -86,7 +88,7 @@ type flight[K comparable, V, R any] struct {
 
 // NewAsync adds the operator to a task. The hold is that of the clocks behind it.
 func NewAsync[K comparable, V, R any](t *task.Task, clock *task.Clock, hold *task.Hold, s AsyncSpec[K, V, R]) *Async[K, V, R] {
-	o := &Async[K, V, R]{AsyncSpec: s, task: t, clock: clock, hold: hold, id: task.ID(s.Store), byKey: map[K][]*flight[K, V, R]{}}
+	o := &Async[K, V, R]{AsyncSpec: s, task: t, clock: clock, hold: hold, id: task.ID(s.Store), codecs: newWritten(s.Vals), byKey: map[K][]*flight[K, V, R]{}}
 	if s.Answers != nil {
 		o.answers, o.asking = newAnswers[K](*s.Answers, s.Miss), map[K][]*flight[K, V, R]{}
 	}
@@ -242,7 +244,7 @@ func (o *Async[K, V, R]) emit(c *task.Ctx, f *flight[K, V, R]) {
 	f.gone, o.emitted = true, true
 	o.count--
 	if f.logged {
-		o.gone = append(o.gone, f.n)
+		o.gone = append(o.gone, f)
 	}
 	o.task.Continue(f.Kept, func(c *task.Ctx) {
 		c.Op = o.Op
@@ -299,29 +301,66 @@ func (o *Async[K, V, R]) prefix(b []byte) []byte {
 	return task.AppendPrefix(b, task.KindKept, o.id, 0)
 }
 
+// appendKey appends the key of a record's entry: its number, and that of the codec of its value, if that is not the first.
+func (o *Async[K, V, R]) appendKey(b []byte, n, by uint64) []byte {
+	b = binary.BigEndian.AppendUint64(o.prefix(b), n)
+	if by > 0 {
+		b = binary.AppendUvarint(b, by)
+	}
+	return b
+}
+
+func (o *Async[K, V, R]) writtenKey(b []byte) []byte { return appendWrittenKey(b, o.id) }
+
+func (o *Async[K, V, R]) keysName() string {
+	if o.Keys == nil {
+		return ""
+	}
+	return o.Keys.Name()
+}
+
 // Restore implements task.Stateful: it calls for the records that were kept.
 func (o *Async[K, V, R]) Restore(*task.Marker) error {
+	if err := o.codecs.open(o.task, o.Store, o.writtenKey(nil), o.keysName(), o.Vals); err != nil {
+		return err
+	}
 	lo := o.prefix(nil)
 	return o.task.View.Scan(lo, after(slices.Clone(lo)), func(key, value []byte) error {
-		if len(key) != task.PrefixLen+8 {
-			return &task.StateError{Store: o.Store, Doing: "read entry", Err: errDamaged}
+		f, err := o.read(key, value)
+		if err == nil {
+			o.take(f)
 		}
-		f := &flight[K, V, R]{n: binary.BigEndian.Uint64(key[task.PrefixLen:]), logged: true}
-		var err error
-		if f.Kept, value, err = o.task.DecodeKept(value); err != nil {
-			return &task.StateError{Store: o.Store, Doing: "read entry", Err: err}
-		}
-		if f.val, err = o.Vals.Decode(value); err != nil {
-			return &task.StateError{Store: o.Store, Doing: "decode a record", Err: err}
-		}
-		if o.Keys != nil && f.Kept.Key != nil {
-			if f.key, err = o.Keys.Decode(f.Kept.Key); err != nil {
-				return &task.StateError{Store: o.Store, Doing: "decode key", Err: err}
-			}
-		}
-		o.take(f)
-		return nil
+		return err
 	})
+}
+
+// read reads the entry of a record.
+func (o *Async[K, V, R]) read(key, value []byte) (*flight[K, V, R], error) {
+	failed := func(doing string, err error) error { return &task.StateError{Store: o.Store, Doing: doing, Err: err} }
+	if len(key) < task.PrefixLen+8 {
+		return nil, failed("read entry", errDamaged)
+	}
+	f := &flight[K, V, R]{n: binary.BigEndian.Uint64(key[task.PrefixLen:]), logged: true}
+	if rest := key[task.PrefixLen+8:]; len(rest) > 0 {
+		by, n := binary.Uvarint(rest)
+		if n != len(rest) {
+			return nil, failed("read entry", errDamaged)
+		}
+		f.by = by
+	}
+	var err error
+	if f.Kept, value, err = o.task.DecodeKept(value); err != nil {
+		return nil, failed("read entry", err)
+	}
+	if f.val, err = o.codecs.decode(f.by, value); err != nil {
+		return nil, failed("decode a record", err)
+	}
+	if o.Keys != nil && f.Kept.Key != nil {
+		if f.key, err = o.Keys.Decode(f.Kept.Key); err != nil {
+			return nil, failed("decode key", err)
+		}
+	}
+	return f, nil
 }
 
 // Cut implements task.Stateful: it hands over the records that are kept, if the changelog does not have them yet, and
@@ -331,7 +370,11 @@ func (o *Async[K, V, R]) Cut(d *task.Delta) error {
 		if f.gone {
 			continue
 		}
-		b := binary.BigEndian.AppendUint64(o.prefix(d.Buf(512)), f.n)
+		if !o.codecs.noted {
+			o.codecs.note(d, o.writtenKey(d.Buf(256)), o.keysName())
+		}
+		f.by = uint64(o.codecs.now)
+		b := o.appendKey(d.Buf(512), f.n, f.by)
 		n := len(b)
 		b, err := o.Vals.Append(task.AppendKept(b, f.Kept), f.val)
 		if err != nil {
@@ -340,15 +383,16 @@ func (o *Async[K, V, R]) Cut(d *task.Delta) error {
 		d.Put(b, n, false, false)
 		f.logged = true
 	}
-	for _, n := range o.gone {
-		b := binary.BigEndian.AppendUint64(o.prefix(d.Buf(task.PrefixLen+8)), n)
+	for _, f := range o.gone {
+		b := o.appendKey(d.Buf(task.PrefixLen+18), f.n, f.by)
 		d.Put(b, len(b), true, false)
 	}
 	if len(o.fresh) > 0 || o.emitted {
 		o.epoch = d.Epoch
 	}
+	clear(o.fresh)
+	clear(o.gone)
 	o.fresh, o.gone, o.emitted = o.fresh[:0], o.gone[:0], false
-	clear(o.fresh[:cap(o.fresh)])
 	return nil
 }
 

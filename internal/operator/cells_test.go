@@ -59,12 +59,11 @@ func TestTimesAsSubKeysSort(t *testing.T) {
 
 // What a store was written with comes back as it was noted, and whatever is cut short is found out.
 func TestWritten(t *testing.T) {
-	s := backing[string, int64]{name: "s", id: 7, keys: codec.String, vals: codec.Int64, groups: 1,
-		written: written[int64]{names: []string{"json", "int64"}, now: 1}}
+	w := written[int64]{names: []string{"json", "int64"}, now: 1}
 	d := &task.Delta{}
-	s.note(d)
-	s.note(d)
-	require.Len(t, d.Entries, 1, "once")
+	w.note(d, appendWrittenKey(nil, 7), codec.String.Name())
+	require.Len(t, d.Entries, 1)
+	require.True(t, w.noted)
 	keys, names, err := decodeWritten(d.Entries[0].Value)
 	require.NoError(t, err)
 	assert.Equal(t, "string", keys)

@@ -235,6 +235,9 @@ func (o *Detect[K, V]) keepTime(e *entry[K, *engine.State[V]]) {
 // Restore implements task.Stateful: it looks through the store for when time is over.
 func (o *Detect[K, V]) Restore(m *task.Marker) error {
 	o.clock.Resume(m, o.StoreID())
+	if err := o.open(); err != nil {
+		return err
+	}
 	complete := true
 	for g := range o.groups {
 		lo, hi := o.bounds(uint16(g), nil)
@@ -329,4 +332,12 @@ func (s stateCodec[V]) Append(b []byte, x *engine.State[V]) ([]byte, error) {
 
 func (s stateCodec[V]) Decode(b []byte) (*engine.State[V], error) {
 	return s.machine.Decode(b, s.vals.Decode)
+}
+
+// Reader implements codec.Evolving: only the records in partial matches are the user's.
+func (s stateCodec[V]) Reader(name string) func(b []byte) (*engine.State[V], error) {
+	if decode := codec.Reader(s.vals, name); decode != nil {
+		return stateCodec[V]{s.machine, reading[V]{s.vals, decode}}.Decode
+	}
+	return nil
 }

@@ -32,6 +32,7 @@ type shelf[K comparable, V any] struct {
 	side   byte
 	keys   codec.Codec[K]
 	vals   codec.Codec[V]
+	codecs written[V]
 	group  func(key []byte) uint16
 	groups int
 	width  int64 // of a bucket, ms
@@ -112,7 +113,7 @@ type droppedBucket struct {
 }
 
 func newShelf[K comparable, V any](t *task.Task, name string, side byte, keys codec.Codec[K], vals codec.Codec[V], width, hold int64, takes bool) *shelf[K, V] {
-	return &shelf[K, V]{task: t, name: name, id: task.ID(name), side: side, keys: keys, vals: vals, groups: t.Spec.KeyGroups,
+	return &shelf[K, V]{task: t, name: name, id: task.ID(name), side: side, keys: keys, vals: vals, codecs: newWritten(vals), groups: t.Spec.KeyGroups,
 		group: func(key []byte) uint16 { return task.Group(key, t.Spec.KeyGroups) },
 		width: width, hold: hold, takes: takes, taken: eventtime.None, buckets: map[int64]*bucket[K, V]{}, due: math.MaxInt64}
 }
@@ -147,30 +148,49 @@ func (s *shelf[K, V]) keyBytes(k K) ([]byte, error) {
 	return key, nil
 }
 
-// parse splits a stored entry. Its key is that of the user up to at.
-func (s *shelf[K, V]) parse(key, value []byte) (user []byte, r held[V], err error) {
+// parse splits a stored entry: the user's key, the record less its value, and the bytes of that.
+func (s *shelf[K, V]) parse(key, value []byte) (user []byte, r held[V], by uint64, val []byte, err error) {
 	damaged := &task.StateError{Store: s.name, Doing: "read entry", Err: errDamaged}
 	at := task.PrefixLen + 1 + 8
 	if len(key) < at {
-		return nil, r, damaged
+		return nil, r, 0, nil, damaged
 	}
 	n, w := binary.Uvarint(key[at:])
 	at += w
-	if w <= 0 || n > math.MaxInt32 || len(key) != at+int(n)+12 || len(value) < 1 {
-		return nil, r, damaged
+	head, hw := binary.Uvarint(value)
+	if w <= 0 || hw <= 0 || n > math.MaxInt32 || len(key) != at+int(n)+12 {
+		return nil, r, 0, nil, damaged
 	}
 	user = key[at : at+int(n)]
 	rest := key[at+int(n):]
-	r = held[V]{time: task.Time(rest), n: binary.BigEndian.Uint32(rest[8:]), matched: value[0] == 1, logged: true}
-	return user, r, nil
+	r = held[V]{time: task.Time(rest), n: binary.BigEndian.Uint32(rest[8:]), matched: head&1 == 1, logged: true}
+	return user, r, head >> 1, value[hw:], nil
 }
 
-func (s *shelf[K, V]) decode(value []byte, r *held[V]) (err error) {
-	if r.val, err = s.vals.Decode(value[1:]); err != nil {
-		return &task.StateError{Store: s.name, Doing: "decode a record", Err: err}
+// appendValue appends a number, of which the lowest bit says that the record is matched and the others are the number of
+// its codec, and the value.
+func (s *shelf[K, V]) appendValue(b []byte, r *held[V]) ([]byte, error) {
+	head := uint64(s.codecs.now) << 1
+	if r.matched {
+		head |= 1
 	}
-	return nil
+	b, err := s.vals.Append(binary.AppendUvarint(b, head), r.val)
+	if err != nil {
+		return b, &task.StateError{Store: s.name, Doing: "encode a record", Err: err}
+	}
+	return b, nil
 }
+
+func (s *shelf[K, V]) decode(by uint64, val []byte) (V, error) {
+	v, err := s.codecs.decode(by, val)
+	if err != nil {
+		return v, &task.StateError{Store: s.name, Doing: "decode a record", Err: err}
+	}
+	return v, nil
+}
+
+// writtenKey is where it is said with which codecs the shelf was written.
+func (s *shelf[K, V]) writtenKey(b []byte) []byte { return appendWrittenKey(b, s.id, 1+s.side) }
 
 // list returns what a key has in a bucket; nil if nothing.
 func (s *shelf[K, V]) list(b *bucket[K, V], k K) (*list[V], error) {
@@ -187,9 +207,9 @@ func (s *shelf[K, V]) list(b *bucket[K, V], k K) (*list[V], error) {
 	}
 	var l *list[V]
 	err = s.task.View.Scan(lo, after(slices.Clone(lo)), func(key, value []byte) error {
-		_, r, err := s.parse(key, value)
+		_, r, by, val, err := s.parse(key, value)
 		if err == nil {
-			err = s.decode(value, &r)
+			r.val, err = s.decode(by, val)
 		}
 		if err != nil {
 			return err
@@ -387,7 +407,7 @@ func (s *shelf[K, V]) load(b *bucket[K, V]) error {
 	for g := range s.groups {
 		lo := s.prefix(nil, uint16(g), &b.start)
 		err := s.task.View.Scan(lo, after(slices.Clone(lo)), func(key, value []byte) error {
-			user, r, err := s.parse(key, value)
+			user, r, by, val, err := s.parse(key, value)
 			if err != nil {
 				return err
 			}
@@ -403,9 +423,12 @@ func (s *shelf[K, V]) load(b *bucket[K, V]) error {
 			if l.epoch != math.MaxUint64 {
 				return nil // it was there before, and is newer
 			}
+			if r.val, err = s.decode(by, val); err != nil {
+				return err
+			}
 			s.records++
 			l.recs = append(l.recs, r)
-			return s.decode(value, &l.recs[len(l.recs)-1])
+			return nil
 		})
 		if err != nil {
 			return fmt.Errorf("store %s: %w", s.name, err)
@@ -455,6 +478,9 @@ func recordKey[V any](prefix []byte, r *held[V]) []byte {
 
 // restore finds the buckets that the store holds.
 func (s *shelf[K, V]) restore(m *task.Marker) error {
+	if err := s.codecs.open(s.task, s.name, s.writtenKey(nil), s.keys.Name(), s.vals); err != nil {
+		return err
+	}
 	if m != nil {
 		for _, c := range m.Closed {
 			if c.Store == s.id {
@@ -493,6 +519,9 @@ func (s *shelf[K, V]) restore(m *task.Marker) error {
 
 // cut hands over what has changed.
 func (s *shelf[K, V]) cut(d *task.Delta) error {
+	if s.changed > 0 && !s.codecs.noted {
+		s.codecs.note(d, s.writtenKey(d.Buf(256)), s.keys.Name())
+	}
 	for start, b := range s.buckets {
 		for k, l := range b.lists {
 			if !l.dirty {
@@ -510,12 +539,8 @@ func (s *shelf[K, V]) cut(d *task.Delta) error {
 				}
 				x := recordKey(append(d.Buf(512), prefix...), r)
 				n := len(x)
-				flag := byte(0)
-				if r.matched {
-					flag = 1
-				}
-				if x, err = s.vals.Append(append(x, flag), r.val); err != nil {
-					return &task.StateError{Store: s.name, Doing: "encode a record", Err: err}
+				if x, err = s.appendValue(x, r); err != nil {
+					return err
 				}
 				d.Put(x, n, false, false)
 				r.changed, r.logged = false, true

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
@@ -20,6 +21,7 @@ type unmatched[K comparable, V any] struct {
 	side    byte
 	keys    codec.Codec[K]
 	vals    codec.Codec[V]
+	codecs  written[V]
 	list    []unmatchedRecord[K, V]
 	deleted [][]byte
 	changed int
@@ -37,7 +39,7 @@ type unmatchedRecord[K comparable, V any] struct {
 }
 
 func newUnmatched[K comparable, V any](t *task.Task, name string, side byte, keys codec.Codec[K], vals codec.Codec[V]) *unmatched[K, V] {
-	return &unmatched[K, V]{task: t, name: name, id: task.ID(name), side: side, keys: keys, vals: vals}
+	return &unmatched[K, V]{task: t, name: name, id: task.ID(name), side: side, keys: keys, vals: vals, codecs: newWritten(vals)}
 }
 
 func (s *unmatched[K, V]) bytes(k K) (string, error) {
@@ -112,7 +114,17 @@ func (s *unmatched[K, V]) appendKey(b []byte, r *unmatchedRecord[K, V]) []byte {
 	return append(task.AppendTime(b, r.time), r.bytes...)
 }
 
+// writtenKey is where it is said with which codecs the records were written.
+func (s *unmatched[K, V]) writtenKey(b []byte) []byte { return appendWrittenKey(b, s.id, 0x10+s.side) }
+
+// laterCodec begins an entry whose values are written with another codec than the store's first; the codec's number
+// follows. It is no length: those are written with as few bytes as can be.
+var laterCodec = []byte{0x80, 0x00}
+
 func (s *unmatched[K, V]) cut(d *task.Delta) error {
+	if s.changed > 0 && !s.codecs.noted {
+		s.codecs.note(d, s.writtenKey(d.Buf(256)), s.keys.Name())
+	}
 	put := map[string]bool{}
 	for i := range s.list {
 		r := &s.list[i]
@@ -122,6 +134,9 @@ func (s *unmatched[K, V]) cut(d *task.Delta) error {
 		b := s.appendKey(d.Buf(512), r)
 		n := len(b)
 		put[string(b)] = true
+		if s.codecs.now > 0 {
+			b = binary.AppendUvarint(append(b, laterCodec...), uint64(s.codecs.now))
+		}
 		for _, v := range r.vals {
 			var err error
 			if s.buf, err = s.vals.Append(s.buf[:0], v); err != nil {
@@ -142,6 +157,9 @@ func (s *unmatched[K, V]) cut(d *task.Delta) error {
 }
 
 func (s *unmatched[K, V]) restore() error {
+	if err := s.codecs.open(s.task, s.name, s.writtenKey(nil), s.keys.Name(), s.vals); err != nil {
+		return err
+	}
 	for g := range s.task.Spec.KeyGroups {
 		lo := append(task.AppendPrefix(nil, task.KindUnmatched, s.id, uint16(g)), s.side)
 		err := s.task.View.Scan(lo, after(slices.Clone(lo)), func(key, value []byte) error {
@@ -155,12 +173,20 @@ func (s *unmatched[K, V]) restore() error {
 			if r.key, err = s.keys.Decode([]byte(r.bytes)); err != nil {
 				return &task.StateError{Store: s.name, Doing: "decode key", Err: err}
 			}
+			by := uint64(0)
+			if rest, ok := bytes.CutPrefix(value, laterCodec); ok {
+				n := 0
+				if by, n = binary.Uvarint(rest); n <= 0 {
+					return damaged
+				}
+				value = rest[n:]
+			}
 			for len(value) > 0 {
 				n, w := binary.Uvarint(value)
 				if w <= 0 || n > uint64(len(value)-w) {
 					return damaged
 				}
-				v, err := s.vals.Decode(value[w : w+int(n)])
+				v, err := s.codecs.decode(by, value[w:w+int(n)])
 				if err != nil {
 					return &task.StateError{Store: s.name, Doing: "decode a record", Err: err}
 				}

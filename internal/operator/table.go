@@ -139,8 +139,12 @@ type backing[K comparable, A any] struct {
 }
 
 func newBacking[K comparable, A any](t *task.Task, kind byte, name string, keys codec.Codec[K], vals codec.Codec[A]) backing[K, A] {
-	return backing[K, A]{task: t, name: name, kind: kind, id: task.ID(name), keys: keys, vals: vals, groups: t.Spec.KeyGroups, group: task.Group,
-		written: written[A]{names: []string{vals.Name()}, reads: []func([]byte) (A, error){vals.Decode}}}
+	return backing[K, A]{task: t, name: name, kind: kind, id: task.ID(name), keys: keys, vals: vals, groups: t.Spec.KeyGroups, group: task.Group, written: newWritten(vals)}
+}
+
+// open reads with which codecs the store was written, see written.
+func (s *backing[K, A]) open() error {
+	return s.written.open(s.task, s.name, appendWrittenKey(nil, s.id), s.keys.Name(), s.vals)
 }
 
 // StoreID implements task.Stateful.
@@ -186,16 +190,13 @@ func (s *backing[K, A]) appendValue(b []byte, e *entry[K, A]) ([]byte, error) {
 
 func (s *backing[K, A]) decodeValue(b []byte, e *entry[K, A]) error {
 	by, rev, t, b, err := writtenHead(b)
-	if err == nil && by >= uint64(len(s.written.reads)) {
-		err = errDamaged
-	}
 	if err != nil {
 		return &task.StateError{Store: s.name, Doing: "read entry", Err: err}
 	}
 	if by == uint64(s.written.now) {
 		e.val, err = s.vals.Decode(b)
 	} else {
-		e.val, err = s.written.reads[by](b)
+		e.val, err = s.written.decode(by, b)
 	}
 	if err != nil {
 		return &task.StateError{Store: s.name, Doing: "decode state", Err: err}
@@ -256,8 +257,8 @@ func (s *backing[K, A]) find(t *table[K, A], k K, start int64) (*entry[K, A], er
 
 // cut hands over the changed entries of a table. It returns about how many bytes an entry takes.
 func (s *backing[K, A]) cut(t *table[K, A], d *task.Delta, start int64) error {
-	if len(t.changed) > 0 {
-		s.note(d)
+	if len(t.changed) > 0 && !s.written.noted {
+		s.written.note(d, appendWrittenKey(d.Buf(256), s.id), s.keys.Name())
 	}
 	for _, i := range t.changed {
 		e := t.slot(i)

@@ -25,59 +25,70 @@ type written[A any] struct {
 
 const writtenVersion = 1
 
-// open reads with which codecs the store was written, and refuses those that cannot be read.
-func (s *backing[K, A]) open() error {
-	val, found, err := s.task.View.Get(s.writtenKey(nil), nil)
+func newWritten[A any](vals codec.Codec[A]) written[A] {
+	return written[A]{names: []string{vals.Name()}, reads: []func([]byte) (A, error){vals.Decode}}
+}
+
+// open reads with which codecs the store was written, and refuses those that cannot be read. The entry is at key.
+func (w *written[A]) open(t *task.Task, store string, key []byte, keys string, vals codec.Codec[A]) error {
+	val, found, err := t.View.Get(key, nil)
 	if err != nil {
-		return fmt.Errorf("store %s: %w", s.name, err)
+		return fmt.Errorf("store %s: %w", store, err)
 	}
 	if !found {
 		return nil
 	}
-	keys, names, err := decodeWritten(val)
+	was, names, err := decodeWritten(val)
 	if err != nil {
-		return &task.StateError{Store: s.name, Doing: "read its codecs", Err: err}
+		return &task.StateError{Store: store, Doing: "read its codecs", Err: err}
 	}
 	refused := func(format string, args ...any) error {
-		return &task.StateError{Store: s.name, Doing: "open", Err: fmt.Errorf("%w: "+format, append([]any{codec.ErrUnreadable}, args...)...)}
+		return &task.StateError{Store: store, Doing: "open", Err: fmt.Errorf("%w: "+format, append([]any{codec.ErrUnreadable}, args...)...)}
 	}
-	if keys != s.keys.Name() {
-		return refused("keys were written with %q, and the program has %q: keys cannot be migrated; go back to that codec, or rename the store, so that it starts empty", keys, s.keys.Name())
+	if was != keys {
+		return refused("keys were written with %q, and the program has %q: keys cannot be migrated; go back to that codec, or rename the store, so that it starts empty", was, keys)
 	}
-	w := written[A]{names: names, now: slices.Index(names, s.vals.Name()), noted: true}
+	x := written[A]{names: names, now: slices.Index(names, vals.Name()), noted: true}
 	for _, name := range names {
-		read := codec.Reader(s.vals, name)
+		read := codec.Reader(vals, name)
 		if read == nil {
 			return refused("values were written with %q, and the program has %q: give that a migration (codec.Version with codec.From or codec.Compatible), "+
-				"go back to the version of the program that wrote them, or rename the store, so that it starts empty", name, s.vals.Name())
+				"go back to the version of the program that wrote them, or rename the store, so that it starts empty", name, vals.Name())
 		}
-		w.reads = append(w.reads, read)
+		x.reads = append(x.reads, read)
 	}
-	if w.now < 0 {
-		w.now, w.noted = len(names), false
-		w.names, w.reads = append(w.names, s.vals.Name()), append(w.reads, s.vals.Decode)
+	if x.now < 0 {
+		x.now, x.noted = len(names), false
+		x.names, x.reads = append(x.names, vals.Name()), append(x.reads, vals.Decode)
 	}
-	s.written = w
+	*w = x
 	return nil
 }
 
-// note hands over the entry, before the first value of a codec.
-func (s *backing[K, A]) note(d *task.Delta) {
-	if s.written.noted {
-		return
-	}
-	s.written.noted = true
-	b := s.writtenKey(d.Buf(256))
+// note hands over the entry, before the first value of a codec. b is the entry's key, and is kept.
+func (w *written[A]) note(d *task.Delta, b []byte, keys string) {
+	w.noted = true
 	n := len(b)
 	b = append(b, writtenVersion)
-	for _, name := range append([]string{s.keys.Name()}, s.written.names...) {
+	for _, name := range append([]string{keys}, w.names...) {
 		b = append(binary.AppendUvarint(b, uint64(len(name))), name...)
 	}
 	d.Put(b, n, false, false)
 }
 
-func (s *backing[K, A]) writtenKey(b []byte) []byte {
-	return task.AppendPrefix(b, task.KindCodecs, s.id, 0)
+// decode reads a value that the codec with a number has written.
+func (w *written[A]) decode(by uint64, b []byte) (A, error) {
+	if by >= uint64(len(w.reads)) {
+		var none A
+		return none, errDamaged
+	}
+	return w.reads[by](b)
+}
+
+// appendWrittenKey appends the key of the entry. A store has one for each of its parts that hold values of their own:
+// that of rows is not named, those of shelves and kept records are.
+func appendWrittenKey(b []byte, store uint32, part ...byte) []byte {
+	return append(task.AppendPrefix(b, task.KindCodecs, store, 0), part...)
 }
 
 // decodeWritten reads what note wrote: a version byte, the codec of the keys, those of the values.
