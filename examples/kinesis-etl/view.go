@@ -47,7 +47,7 @@ func newView(ctx context.Context, brokers []string, n names, out io.Writer) (*vi
 	}
 	if err != nil {
 		cl.Close()
-		return nil, fmt.Errorf("read the results in the topics %s and %s: %w", n.views, n.dead, err)
+		return nil, fmt.Errorf("read the results in the topics %s and %s, which must exist: %w", n.views, n.dead, err)
 	}
 	cl.AddConsumePartitions(ends.KOffsets())
 	now := time.Now()

@@ -39,7 +39,7 @@ func newView(ctx context.Context, client *api.Client, n names, out io.Writer) (*
 	v := &view{client: client, n: n, out: out, began: time.Now(), ids: map[string]bool{}, kinds: map[string]int{}, last: map[string]Feature{}}
 	list, err := client.ListShards(ctx, &api.ListShardsInput{StreamName: aws.String(n.features)})
 	if err != nil {
-		return nil, fmt.Errorf("list the shards of %s: %w", n.features, err)
+		return nil, fmt.Errorf("list the shards of the stream %s, which must exist, as must %s: %w", n.features, n.payments, err)
 	}
 	for _, sh := range list.Shards {
 		it, err := client.GetShardIterator(ctx, &api.GetShardIteratorInput{StreamName: aws.String(n.features), ShardId: sh.ShardId, ShardIteratorType: types.ShardIteratorTypeLatest})
