@@ -46,6 +46,9 @@ var (
 	Late            = counter("millstream_late_records_total", "{record}", "task,operator", "Records that came after their window had closed.")
 	Skipped         = counter("millstream_skipped_records_total", "{record}", "task,operator", "Records that were given up on and dropped, by their error policy.")
 	DeadLettered    = counter("millstream_dead_lettered_records_total", "{record}", "task,operator", "Records that were given up on and written to a dead-letter topic.")
+	Operator        = counter("millstream_operator_records_total", "{record}", "task,operator,outcome", "Records that came to an operator (in), and what has become of them: passed, filtered, late, skipped, dead-lettered, withdrawn, lapsed.")
+	HeldRecords     = gauge("millstream_operator_held_records", "{record}", "task,operator", "Records that an operator holds back, less those that it held when its task began on this instance.")
+	Unaccounted     = gauge("millstream_operator_unaccounted_records", "{record}", "task,operator", "Records that came to an operator and of which it does not say what has become: 0, unless there is a mistake in the engine.")
 	Expired         = counter("millstream_expired_values_total", "{value}", "task,operator", "Values of state handles that were removed, or not kept, for their age.")
 	Tasks           = gauge("millstream_tasks", "{task}", "state", "Tasks of this instance, by state: restoring or running.")
 	CacheBytes      = gauge("millstream_state_cache_bytes", "By", "task", "State that is held in memory, about.")
@@ -72,7 +75,7 @@ var (
 
 // All returns every metric.
 func All() []*Metric {
-	return []*Metric{Records, RecordLag, TimeLag, Watermark, QueuedBytes, Idle, Waits, GapRecords, Doubted, Late, Skipped, DeadLettered, Expired, Tasks, CacheBytes, DirtyBytes, StoreReads,
+	return []*Metric{Records, RecordLag, TimeLag, Watermark, QueuedBytes, Idle, Waits, GapRecords, Doubted, Late, Skipped, DeadLettered, Operator, HeldRecords, Unaccounted, Expired, Tasks, CacheBytes, DirtyBytes, StoreReads,
 		StateBytes, BlockHits, BlockMisses, WriteStalls, DiskFull, Epochs, EpochSeconds, EpochLongest, EpochAge, RestoredRecords, RestoredBytes, RestoreLeft,
 		StandbyLag, StandbyRecords, Discarded, BackPressure, Sessions}
 }

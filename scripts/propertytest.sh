@@ -10,7 +10,9 @@
 #         known), timer (one at the watermark fires), pattern (a record at the end of a pattern's time is in it),
 #         handle (what has expired is still returned),
 #         suppress (each change starts the time anew), foreign (rows are not told that the one they name was deleted),
-#         async (the watermark overtakes records under way)
+#         async (the watermark overtakes records under way), ledger (a record is dropped, and nobody counts it), branch (a
+#         record does not come to the second of two branches); these two change no count that the model looks at, and are
+#         for the ledger to find
 #
 # The last line is JSON: seeds, kinds {test: seeds}, failed; with --plant plant, caught; with all also plants. Exit status:
 # 0 correct, or every plant caught; 1 a model found something, or a plant was not caught; 2 the run itself failed. rapid
@@ -24,8 +26,8 @@ usage() { sed -n '2,/^set -euo/p' "$0" | sed '$d; s/^# \{0,1\}//'; }
 
 declare -A test_of=([window]=TestWindowKindsEqualTheirModels/tumbling [session]=TestWindowKindsEqualTheirModels/session [join]=TestJoinAgainstModel
   [table]=TestTablesAgainstModel [ttl]=TestDeduplicateAgainstModel [timer]=TestTimersModel [pattern]=TestDetectAgainstModel [handle]=TestHandlesAgainstModel
-  [suppress]=TestSuppressModel [foreign]=TestJoinForeignModel [async]=TestAsyncAgainstModel)
-order='window session join table ttl timer pattern handle suppress foreign async'
+  [suppress]=TestSuppressModel [foreign]=TestJoinForeignModel [async]=TestAsyncAgainstModel [ledger]=TestLedgerModel [branch]=TestLedgerModel)
+order='window session join table ttl timer pattern handle suppress foreign async ledger branch'
 models='Model' # every test of random input against a model has this in its name
 
 seeds=2000 plant=''

@@ -166,12 +166,16 @@ func asOf[K comparable, V, W, O any](s Keyed[K, V], kind plan.Kind, name string,
 			return nil
 		}
 		spec := operator.AsOfSpec[K, V, W]{Op: b.op(n.n), Store: name, Keys: s.keys, Vals: vals,
-			History: table.history.Milliseconds(), Row: row, Late: lateFan(b, *out.late),
-			Join: func(c *task.Ctx, k K, v V, w *W) {
-				if o, ok := f(v, w); ok {
-					next(c, k, o)
-				}
-			}}
+			History: table.history.Milliseconds(), Row: row, Late: lateFan(b, *out.late)}
+		spec.Join = func(c *task.Ctx, k K, v V, w *W) {
+			o, ok := f(v, w)
+			if !ok {
+				c.Filter(spec.Op)
+				return
+			}
+			c.Pass(spec.Op)
+			next(c, k, o)
+		}
 		if b.semantics.kafka {
 			o := operator.NewStreamAsOf(b.task, spec, out.grace.Milliseconds())
 			return operator.NoNulls(spec.Op, !left, true, o.Process)

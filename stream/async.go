@@ -67,9 +67,12 @@ func (s Stream[V]) Async[R any](store string, call func(ctx context.Context, v V
 		s.t.graph.Errorf(n.n, "its order is PerKey, and its stream has no keys: call it after KeyBy, or use another order")
 	}
 	s.sub(func(b *compiler) task.Fn[V] {
-		next := n.compile(b)
+		op, next := b.op(n.n), n.compile(b)
 		spec := spec
-		spec.Next = func(c *task.Ctx, _ struct{}, _ V, r R) { next(c, r) }
+		spec.Next = func(c *task.Ctx, _ struct{}, _ V, r R) {
+			c.Pass(op)
+			next(c, r)
+		}
 		o := newAsync(b, n.n, spec)
 		return func(c *task.Ctx, v V) { o.Process(c, struct{}{}, v) }
 	})
@@ -84,8 +87,11 @@ func (s Keyed[K, V]) Async[R any](store string, call func(ctx context.Context, v
 	out.node.n.Store.Key = s.keys.Name()
 	s.sub(func(b *compiler) task.KeyedFn[K, V] {
 		spec := spec
-		next := out.node.compile(b)
-		spec.Next = func(c *task.Ctx, k K, _ V, r R) { next(c, k, r) }
+		op, next := b.op(out.node.n), out.node.compile(b)
+		spec.Next = func(c *task.Ctx, k K, _ V, r R) {
+			c.Pass(op)
+			next(c, k, r)
+		}
 		return s.withKey(b, out.node.n, newAsync(b, out.node.n, spec).Process)
 	})
 	return out

@@ -141,7 +141,7 @@ func (t *Topology) program(app string, s Semantics) *engine.Program {
 			prog.Stores = append(prog.Stores, engine.Store{Name: x.Name, Kind: kind, Key: x.Key, Value: x.Value, Window: x.Window, Subtopology: p.Name, Evolves: x.Evolves})
 		}
 		sub.Compile = func(tk *task.Task, f engine.Facts) {
-			b := &compiler{task: tk, env: env{app, f}, semantics: s, memo: map[*plan.Node]any{}, made: map[*plan.Node]any{}, ops: map[*plan.Node]int32{}, holds: map[*plan.Node]*task.Hold{}, direct: direct, globals: globals, gathered: map[*plan.Node]any{}}
+			b := &compiler{task: tk, env: env{app, f}, semantics: s, memo: map[*plan.Node]any{}, made: map[*plan.Node]any{}, ops: map[*plan.Node]int32{}, holds: map[*plan.Node]*task.Hold{}, direct: direct, globals: globals, readers: map[*plan.Node]int32{}, gathered: map[*plan.Node]any{}}
 			for _, n := range p.Inputs {
 				for _, port := range tk.Ports {
 					if port.Spec.Name == n.Topic(app) {
@@ -149,6 +149,7 @@ func (t *Topology) program(app string, s Semantics) *engine.Program {
 					}
 				}
 			}
+			b.flows()
 		}
 		prog.Subtopologies = append(prog.Subtopologies, sub)
 	}

@@ -138,7 +138,7 @@ func TestWhatIsGathered(t *testing.T) {
 		d := streamtest.New(t, membersIn(tumbling(100, 0), 0, false, false)(), streamtest.ManualCommit(), streamtest.Exchange(exchange))
 		pipe(d, "aA@1 bB@2 aC@3 aD@150 bE@99 aF@4 aG@20")
 		d.Commit()
-		require.EqualValues(t, 2*want, d.Counts("by-letter").Records, "those that are sent, and those that are read")
+		require.EqualValues(t, 7+want, d.Counts("by-letter").Records, "the records that are added up, and the aggregates that are read")
 	}
 	gathers := func(build func(topo *stream.Topology)) bool {
 		topo := stream.New("test")
@@ -203,4 +203,35 @@ func TestGatheredRecordThatIsGivenUpOn(t *testing.T) {
 		pipe(d, "aX@0 aA@1 aX@2 bX@3 aB@4 zz@100")
 		require.Equal(t, []membersOf{{Key: "a", To: 100, members: members{Set: 0b11, N: 2}, Revision: 2}}, d.Drain[membersOf]("closes"))
 	})
+}
+
+// The ledger knows a record that is given up on while it is added up, or after that.
+func TestGatheredRecordsAreAccountedFor(t *testing.T) {
+	for _, exchange := range []stream.Exchange{stream.ThroughTopic, stream.InMemory} {
+		d := streamtest.New(t, made(func(topo *stream.Topology) {
+			in := texts(topo, source.OnError(onerror.Skip))
+			in.KeyBy(letter).Repartition("by-letter", stream.Repartitioning{Partitions: 2}, codec.String).Window(tumbling(100, 0)).
+				FoldMerge("members", func(m *members, v string) {
+					if v[1] == 'X' {
+						panic("a record to be given up on")
+					}
+					m.add(v)
+				}, func(a *members, b members) { a.merge(b) }).
+				OnClose(memberRow).To(resultsOf[membersOf]("closes"))
+			in.Filter(func(s string) bool {
+				if s[1] == 'Y' {
+					panic("another")
+				}
+				return true
+			}).To(to("copies"))
+		})(), streamtest.ManualCommit(), streamtest.Exchange(exchange))
+		pipe(d, "aX@0 aA@1 bX@3 aY@3 aB@4")
+		d.Commit()
+		require.EqualValues(t, 3, d.Counts("by-letter").Withdrawn)
+		require.EqualValues(t, 2, d.Counts("members").Skipped)
+		require.EqualValues(t, 1, d.Counts("filter").Skipped)
+		pipe(d, "zz@100")
+		d.Commit()
+		require.Equal(t, []membersOf{{Key: "a", To: 100, members: members{Set: 0b11, N: 2}, Revision: 2}}, d.Drain[membersOf]("closes"))
+	}
 }

@@ -204,7 +204,7 @@ func exchanged[K comparable, V any](t *Topology, from *keyedNode[K, V], keys cod
 	t.roots[n] = func(b *compiler, p *task.Port) {
 		next := out.compile(b)
 		gathered, _ := b.gathered[n].(func(*task.Ctx, K, []byte))
-		operator.KeyedSource(p, operator.Reader{Op: b.op(n), EventTime: true}, keys, value, gathered, next)
+		operator.KeyedSource(p, operator.Reader{Op: b.reader(n), EventTime: true}, keys, value, gathered, next)
 	}
 	return out, value
 }

@@ -86,11 +86,13 @@ func lookup[K comparable, V, T, O any](s Keyed[K, V], what, store string, l Look
 		spec := spec
 		op, next := b.op(n), out.node.compile(b)
 		spec.Next = func(c *task.Ctx, k K, v V, t *T) {
-			if o, ok := f(v, t); ok {
-				next(c, k, o)
-			} else {
-				c.Task.Operators[op].Skipped++
+			o, ok := f(v, t)
+			if !ok {
+				c.Skip(op)
+				return
 			}
+			c.Pass(op)
+			next(c, k, o)
 		}
 		return s.withKey(b, n, newAsync(b, n, spec).Process)
 	})

@@ -186,7 +186,7 @@ func (s Table[K, A]) Changes[R any](f func(K, A) R) Stream[R] {
 	out := &node[R]{n: n}
 	s.t.function(n, f == nil)
 	s.sub(func(b *compiler) task.KeyedFn[K, operator.Change[A]] {
-		return operator.RowValues(operator.Values(b.op(n), f, out.compile(b)))
+		return operator.RowValues(b.op(n), operator.Values(b.op(n), f, out.compile(b)))
 	})
 	return Stream[R]{t: s.t, node: out}
 }
@@ -210,7 +210,9 @@ func (s Table[K, A]) ToStream() Keyed[K, A] {
 	n := s.end("tostream", typeName[K]()+" → "+typeName[A]())
 	n.Keyed = true
 	out := Keyed[K, A]{t: s.t, node: &keyedNode[K, A]{n: n}, keys: s.keys, vals: s.vals}
-	s.sub(func(b *compiler) task.KeyedFn[K, operator.Change[A]] { return operator.RowValues(out.node.compile(b)) })
+	s.sub(func(b *compiler) task.KeyedFn[K, operator.Change[A]] {
+		return operator.RowValues(b.op(n), operator.PeekKeyed(b.op(n), func(K, A) {}, out.node.compile(b)))
+	})
 	return out
 }
 

@@ -43,6 +43,7 @@ type compiler struct {
 	memo      map[*plan.Node]any // chains
 	made      map[*plan.Node]any // operators that several inputs lead to
 	ops       map[*plan.Node]int32
+	readers   map[*plan.Node]int32 // of repartitions
 	holds     map[*plan.Node]*task.Hold
 	// direct are the repartitions that bring keys to where the producers of a keyed source do.
 	direct map[*plan.Node]bool
@@ -59,6 +60,14 @@ func (b *compiler) op(n *plan.Node) int32 {
 		i = b.task.AddOperator(n.Name, n.Site)
 		b.ops[n] = i
 	}
+	return i
+}
+
+// reader returns the number of the operator that reads a repartition. A task may write the same one: its operator for that
+// is another.
+func (b *compiler) reader(n *plan.Node) int32 {
+	i := b.task.AddOperator(n.Name, n.Site)
+	b.readers[n] = i
 	return i
 }
 

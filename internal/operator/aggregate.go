@@ -33,7 +33,7 @@ func NewAggregate[K comparable, V, A any](t *task.Task, op int32, store string, 
 
 // Process takes a record.
 func (o *Aggregate[K, V, A]) Process(c *task.Ctx, k K, v V) {
-	c.Op = o.op
+	c.Enter(o.op)
 	e, err := o.find(o.table, k, 0)
 	if err != nil {
 		c.Task.Fail(err)
@@ -50,6 +50,7 @@ func (o *Aggregate[K, V, A]) Process(c *task.Ctx, k K, v V) {
 		}
 	}
 	was := e.live
+	c.Pass(o.op)
 	o.save(o, e)
 	o.update(&e.val, v, !e.live)
 	if o.null != nil && o.null(e.val) {

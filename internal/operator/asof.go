@@ -24,8 +24,9 @@ type AsOfSpec[K comparable, V, W any] struct {
 	Vals    codec.Codec[V]
 	History int64 // ms
 	Row     func(c *task.Ctx, k K, t int64) *W
-	Join    func(c *task.Ctx, k K, v V, row *W)
-	Late    task.KeyedFn[K, LateRecord[V]]
+	// Join makes the result, and books the record.
+	Join func(c *task.Ctx, k K, v V, row *W)
+	Late task.KeyedFn[K, LateRecord[V]]
 }
 
 // asOfBucket is the width of the buckets that records wait in, in ms.
@@ -41,7 +42,7 @@ func NewAsOf[K comparable, V, W any](t *task.Task, clock *task.Clock, s AsOfSpec
 
 // Process takes a record of the stream.
 func (o *AsOf[K, V, W]) Process(c *task.Ctx, k K, v V) {
-	c.Op = o.Op
+	c.Enter(o.Op)
 	t, w := c.Time, o.clock.W
 	switch {
 	case behind(t, o.History, w):
@@ -52,6 +53,7 @@ func (o *AsOf[K, V, W]) Process(c *task.Ctx, k K, v V) {
 		if err := o.shelf.add(k, t, v, false); err != nil {
 			c.Task.Fail(err)
 		}
+		c.Hold(o.Op)
 		o.clock.Need(o.shelf.due)
 	}
 }
@@ -72,6 +74,7 @@ func (o *AsOf[K, V, W]) Advance(c *task.Ctx, w int64) {
 	t, k, h := c.Time, c.Key, c.Headers
 	for _, x := range list {
 		c.Op, c.Time, c.Key, c.Headers = o.Op, x.time, []byte(x.bytes), nil
+		c.Release(o.Op)
 		m := c.Begin()
 		o.Join(c, x.key, x.val, o.Row(c, x.key, x.time))
 		c.End(m)

@@ -64,7 +64,8 @@ type AsyncSpec[K comparable, V, R any] struct {
 	Timeout  time.Duration
 	Retry    onerror.Retry
 	Policy   *onerror.Policy
-	Next     func(c *task.Ctx, k K, v V, r R)
+	// Next hands on the result, and books the record.
+	Next func(c *task.Ctx, k K, v V, r R)
 	// Answers, if set, are kept and shared: there is one call for all records of a key that come while it is under way, and
 	// none as long as its answer is good. Miss says that an answer is that there is nothing.
 	Answers *Answers
@@ -98,11 +99,11 @@ func NewAsync[K comparable, V, R any](t *task.Task, clock *task.Clock, hold *tas
 
 // Process takes a record.
 func (o *Async[K, V, R]) Process(c *task.Ctx, k K, v V) {
-	c.Op = o.Op
-	o.task.Operators[o.Op].Records++
+	c.Enter(o.Op)
 	f := &flight[K, V, R]{Kept: c.Keep(o.clock.W), n: o.next, key: k, val: v}
 	o.fresh = append(o.fresh, f)
 	o.task.Changing(o)
+	c.Hold(o.Op)
 	o.take(f)
 }
 
@@ -112,6 +113,9 @@ func (o *Async[K, V, R]) Undo() {
 	o.kept[len(o.kept)-1] = nil
 	o.kept = o.kept[:len(o.kept)-1]
 	f.gone, f.answered = true, true
+	n := &o.task.Operators[o.Op]
+	n.Held--
+	n.Withdrawn++
 	if q := o.byKey[f.key]; len(q) > 1 {
 		o.byKey[f.key] = q[:len(q)-1]
 	} else {
@@ -248,6 +252,7 @@ func (o *Async[K, V, R]) emit(c *task.Ctx, f *flight[K, V, R]) {
 	}
 	o.task.Continue(f.Kept, func(c *task.Ctx) {
 		c.Op = o.Op
+		c.Release(o.Op)
 		r, err := f.result, f.err
 		if err != nil {
 			err = fmt.Errorf("call %d of %d: %w", f.calls, max(1, o.Retry.Attempts), err)
@@ -401,6 +406,12 @@ func (o *Async[K, V, R]) Applied(epoch uint64) { o.applied = epoch }
 
 // Changed implements task.Stateful.
 func (o *Async[K, V, R]) Changed() int { return (len(o.fresh) + len(o.gone)) * keptSize }
+
+// Keeps implements task.Keeper.
+func (o *Async[K, V, R]) Keeps() int { return o.count }
+
+// Operator implements task.Keeper.
+func (o *Async[K, V, R]) Operator() int32 { return o.Op }
 
 // Held implements task.Stateful.
 func (o *Async[K, V, R]) Held() int { return o.count * keptSize }

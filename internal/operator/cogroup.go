@@ -25,9 +25,10 @@ func (x *contribution[V, A]) Null() bool { return x.null != nil && x.null(x.v) }
 func Contribute[K comparable, V, A any](op int32, input int, add func(*A, V), next task.KeyedFn[K, Contribution[A]]) task.KeyedFn[K, V] {
 	x := &contribution[V, A]{add: add, null: nullTest[V]()}
 	return func(c *task.Ctx, k K, v V) {
-		c.Op = op
+		c.Enter(op)
 		x.v = v
 		c.Input = input
+		c.Pass(op)
 		next(c, k, x)
 		c.Input = 0
 	}

@@ -21,11 +21,12 @@ func NewCount[K comparable, A any](t *task.Task, clock *task.Clock, s KeyWindowS
 
 // Process takes a record.
 func (o *Count[K, A]) Process(c *task.Ctx, k K) {
-	c.Op = o.Op
+	c.Enter(o.Op)
 	e := o.entry(c, k)
 	if e == nil {
 		return
 	}
+	c.Pass(o.Op)
 	s := span[A]{from: c.Time, to: c.Time + 1, time: c.Time}
 	if e.live {
 		s = e.val[0]

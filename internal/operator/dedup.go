@@ -51,7 +51,7 @@ func NewDedup[K, ID comparable, V any](t *task.Task, clock *task.Clock, s DedupS
 
 // Process takes a record.
 func (o *Dedup[K, ID, V]) Process(c *task.Ctx, k K, v V) {
-	c.Op = o.Op
+	c.Enter(o.Op)
 	x := seen[K, ID]{k, o.ID(v)}
 	if behind(c.Time, o.Horizon, o.clock.W) {
 		late(c, o.Op, k, v, o.clock.W, o.Late)
@@ -66,10 +66,11 @@ func (o *Dedup[K, ID, V]) Process(c *task.Ctx, k K, v V) {
 		return
 	}
 	if found {
-		c.Task.Operators[o.Op].Skipped++
+		c.Skip(o.Op)
 		return
 	}
 	t := c.Time
+	c.Pass(o.Op)
 	o.Next(c, k, v)
 	if c.Rejected() {
 		return // the next one of the id is the first that passes

@@ -87,9 +87,9 @@ func NewLink[K, F comparable, L, R, O any](t *task.Task, s LinkSpec[K, F, L, R, 
 
 // Left takes a change of the left table.
 func (o *Link[K, F, L, R, O]) Left(c *task.Ctx, k K, ch Change[L]) {
-	c.Op = o.Op
+	c.Enter(o.Op)
 	if c.Stale {
-		c.Task.Operators[o.Op].Skipped++
+		c.Skip(o.Op)
 		return
 	}
 	var was, now F
@@ -113,6 +113,11 @@ func (o *Link[K, F, L, R, O]) Left(c *task.Ctx, k K, ch Change[L]) {
 	e.revision++
 	o.table.touch(e)
 	n := e.val.number
+	if ch.New != nil && !has && !o.Alone {
+		c.Skip(o.Op) // it names nothing, and has no result
+	} else {
+		c.Pass(o.Op)
+	}
 	switch {
 	case had && !has && !o.Alone:
 		o.Say(c, was, Subscription[K]{Key: k, Number: n, Does: Dissolve, Moved: true})
@@ -126,7 +131,6 @@ func (o *Link[K, F, L, R, O]) Left(c *task.Ctx, k K, ch Change[L]) {
 	case ch.New != nil && o.Alone:
 		o.result(c, k, ch.New, nil, false)
 	case ch.New != nil:
-		c.Task.Operators[o.Op].Skipped++ // it names nothing, and has no result
 		if !had {
 			o.result(c, k, nil, nil, false)
 		}
@@ -137,27 +141,31 @@ func (o *Link[K, F, L, R, O]) Left(c *task.Ctx, k K, ch Change[L]) {
 
 // Answer takes an answer of the right side.
 func (o *Link[K, F, L, R, O]) Answer(c *task.Ctx, k K, a Answer[F, R]) {
-	c.Op = o.Op
+	c.Enter(o.Op)
 	e, err := o.get(k)
 	if err != nil {
 		c.Task.Fail(err)
 		return
 	}
 	if e == nil || e.val.number != a.Number {
+		c.Filter(o.Op)
 		return // the row has changed meanwhile, and has asked again
 	}
 	l, _ := o.Rows(c, k)
 	c.Op = o.Op
 	if !a.Dissolved {
 		if l == nil {
+			c.Filter(o.Op)
 			return
 		}
 		if f, ok := o.Foreign(k, *l); !ok || f != a.Foreign {
+			c.Filter(o.Op)
 			return
 		}
 	} else {
 		l = nil
 	}
+	c.Pass(o.Op)
 	o.result(c, k, l, a.Row, a.Moved)
 }
 
@@ -233,11 +241,12 @@ func NewSubscriptions[K, F comparable, R any](t *task.Task, s SubscriptionsSpec[
 
 // Process takes a subscription.
 func (o *Subscriptions[K, F, R]) Process(c *task.Ctx, f F, s Subscription[K]) {
-	c.Op = o.Op
+	c.Enter(o.Op)
 	if err := o.note(c, pair[F, K]{f, s.Key}, s); err != nil {
 		c.Task.Fail(err)
 		return
 	}
+	c.Pass(o.Op)
 	if s.Does == Unsubscribe {
 		return
 	}
@@ -286,11 +295,12 @@ func (o *Subscriptions[K, F, R]) fresh(p pair[F, K]) {
 
 // Right takes a change of the right table: it is told to all rows that name it, in the order of their keys.
 func (o *Subscriptions[K, F, R]) Right(c *task.Ctx, f F, ch Change[R]) {
-	c.Op = o.Op
+	c.Enter(o.Op)
 	if c.Stale {
-		c.Task.Operators[o.Op].Skipped++
+		c.Skip(o.Op)
 		return
 	}
+	c.Pass(o.Op)
 	if ch.New == nil && plant.Is("foreign") {
 		return // planted: rows keep the one that was deleted
 	}

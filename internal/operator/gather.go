@@ -82,7 +82,7 @@ func NewGather[K comparable, A any](t *task.Task, to Lane, s GatherSpec[K, A]) *
 
 // Process takes a record.
 func (o *Gather[K, A]) Process(c *task.Ctx, k K) {
-	c.Op = o.Lane.Op
+	c.Enter(o.Lane.Op)
 	in := o.last
 	if place := o.Window.Last(c.Time); in == nil || in.place != place {
 		in = o.cell(place)
@@ -102,13 +102,15 @@ func (o *Gather[K, A]) Process(c *task.Ctx, k K) {
 		o.count++
 	}
 	x := &in.list[i]
+	c.Pass(o.Lane.Op)
 	o.saved = append(o.saved, ungathered[K, A]{in, i, *x})
 	o.task.Changing(o)
 	if x.records == 0 {
 		x.time = math.MinInt64
 	}
-	c.Op = o.Aggregate
+	c.Enter(o.Aggregate) // a panic is its
 	o.Update(&x.val, x.records == 0)
+	c.Leave(o.Aggregate)
 	x.records++
 	x.time = max(x.time, c.Time)
 }
@@ -140,6 +142,9 @@ func (o *Gather[K, A]) Undo() {
 	x.in.list[x.at] = x.partial
 	o.saved[n] = ungathered[K, A]{}
 	o.saved = o.saved[:n]
+	c := &o.task.Operators[o.Lane.Op].Counts
+	c.Passed--
+	c.Withdrawn++
 }
 
 // Keep implements task.Undoer.
@@ -267,7 +272,7 @@ func (g *Gathered[A]) Late[K comparable](late LateFn[K]) LateFn[K] {
 func FromGathered[K comparable, A any](op int32, g *Gathered[A], vals codec.Codec[A], process func(*task.Ctx, K, uint64)) func(*task.Ctx, K, []byte) {
 	name, decode := vals.Name(), vals.Decode
 	return func(c *task.Ctx, k K, b []byte) {
-		c.Op = op
+		c.Enter(op)
 		if string(c.Codec) != name { // what wrote it was another version of the program
 			name = string(c.Codec)
 			if decode = codec.Reader(vals, name); decode == nil {
@@ -279,6 +284,7 @@ func FromGathered[K comparable, A any](op int32, g *Gathered[A], vals codec.Code
 			c.Reject(fmt.Errorf("decode the aggregate of %d records, written with codec %s, with %s: %w", c.Of, name, vals.Name(), err), nil)
 			return
 		}
+		c.Leave(op)
 		g.val, g.given = v, true
 		defer func() { g.given = false }() // merge may panic
 		process(c, k, c.Of)

@@ -24,7 +24,7 @@ func TestGatheredByAnOlderCodec(t *testing.T) {
 		records += n
 	})
 	give := func(by string, b []byte) (rejected bool) {
-		c := &task.Ctx{Of: 3, Codec: []byte(by)}
+		c := &task.Ctx{Of: 3, Codec: []byte(by), Task: &task.Task{Operators: make([]task.Operator, 1)}}
 		take(c, "k", b)
 		return c.Rejected()
 	}

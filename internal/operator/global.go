@@ -101,33 +101,41 @@ func (g *Global[K, V]) Row(k K) *V {
 // that such a record is then skipped, and counted.
 func JoinGlobal[G comparable, V, W, O any](op int32, g *Global[G, W], inner bool, key func(V) (G, bool), f func(V, *W) (O, bool), next task.Fn[O]) task.Fn[V] {
 	return func(c *task.Ctx, v V) {
-		c.Op = op
+		c.Enter(op)
 		var row *W
 		if k, ok := key(v); ok {
 			row = g.Row(k)
 		} else if inner {
-			c.Task.Operators[op].Skipped++
+			c.Skip(op)
 			return
 		}
-		if o, ok := f(v, row); ok {
-			next(c, o)
+		o, ok := f(v, row)
+		if !ok {
+			c.Filter(op)
+			return
 		}
+		c.Pass(op)
+		next(c, o)
 	}
 }
 
 // JoinGlobalKeyed is JoinGlobal for a keyed stream.
 func JoinGlobalKeyed[K, G comparable, V, W, O any](op int32, g *Global[G, W], inner bool, key func(K, V) (G, bool), f func(V, *W) (O, bool), next task.KeyedFn[K, O]) task.KeyedFn[K, V] {
 	return func(c *task.Ctx, k K, v V) {
-		c.Op = op
+		c.Enter(op)
 		var row *W
 		if x, ok := key(k, v); ok {
 			row = g.Row(x)
 		} else if inner {
-			c.Task.Operators[op].Skipped++
+			c.Skip(op)
 			return
 		}
-		if o, ok := f(v, row); ok {
-			next(c, k, o)
+		o, ok := f(v, row)
+		if !ok {
+			c.Filter(op)
+			return
 		}
+		c.Pass(op)
+		next(c, k, o)
 	}
 }

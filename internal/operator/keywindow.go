@@ -108,7 +108,7 @@ func (o *keyWindows[K, A]) watermark() int64 { return max(o.clock.W, o.closed) }
 
 // late gives a record to those who want the late ones.
 func (o *keyWindows[K, A]) late(c *task.Ctx, k K, from, to int64) {
-	c.Task.Operators[o.Op].Late++
+	c.Late(o.Op)
 	if o.Late != nil {
 		o.Late(c, k, Lateness{Time: c.Time, From: from, To: to, Watermark: o.watermark()})
 	}

@@ -28,7 +28,8 @@ func NoNulls[K comparable, V any](op int32, keys, values bool, next task.KeyedFn
 	}
 	return func(c *task.Ctx, k K, v V) {
 		if key != nil && key(k) || value != nil && value(v) {
-			c.Task.Operators[op].Skipped++
+			c.Enter(op)
+			c.Skip(op)
 			return
 		}
 		next(c, k, v)

@@ -65,11 +65,13 @@ func (o *Panes[K, A]) Take(c *task.Ctx, k K, n uint64) {
 		}
 		o.closed = w
 	}
+	c.Enter(o.Op)
 	start := o.Window.Last(t)
 	if o.closes(start) <= o.closed {
 		o.late(c, k, start, o.closed, n)
 		return
 	}
+	c.Pass(o.Op)
 	p := o.last
 	if p == nil || p.start != start {
 		p = o.pane(start)

@@ -65,7 +65,7 @@ func NewDetect[K comparable, V any](t *task.Task, clock *task.Clock, s DetectSpe
 
 // Process takes a record.
 func (o *Detect[K, V]) Process(c *task.Ctx, k K, v V) {
-	c.Op = o.Op
+	c.Enter(o.Op)
 	if w := o.clock.W; behind(c.Time, 0, w) {
 		late(c, o.Op, k, v, w, o.Late)
 		return
@@ -73,6 +73,7 @@ func (o *Detect[K, V]) Process(c *task.Ctx, k K, v V) {
 	if err := o.shelf.add(k, c.Time, v, false); err != nil {
 		c.Task.Fail(err)
 	}
+	c.Hold(o.Op)
 	o.clock.Need(o.shelf.due)
 }
 
@@ -130,6 +131,8 @@ func (o *Detect[K, V]) show(c *task.Ctx, r *dueRecord[K, V]) {
 		c.Task.Fail(err)
 		return
 	}
+	c.Release(o.Op)
+	c.Pass(o.Op)
 	s := o.blank
 	passed := false
 	if e != nil {

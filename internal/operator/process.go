@@ -42,7 +42,8 @@ func NewProcess[K comparable, V, A any](t *task.Task, clock *task.Clock, s Proce
 
 // Process takes a record.
 func (o *Process[K, V, A]) Process(c *task.Ctx, k K, v V) {
-	c.Op = o.Op
+	c.Enter(o.Op)
+	c.Pass(o.Op)
 	o.c, o.key, o.bytes, o.e = c, k, c.Key, nil
 	o.OnRecord(o, v)
 }

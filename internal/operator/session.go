@@ -28,7 +28,7 @@ func NewSession[K comparable, A any](t *task.Task, clock *task.Clock, s KeyWindo
 
 // Process takes a record.
 func (o *Session[K, A]) Process(c *task.Ctx, k K) {
-	c.Op = o.Op
+	c.Enter(o.Op)
 	gap := o.gap()
 	if gap <= 0 {
 		c.Reject(fmt.Errorf("the gap of its session is %d ms: it must be at least 1 ms", gap), nil)
@@ -56,6 +56,7 @@ func (o *Session[K, A]) Process(c *task.Ctx, k K) {
 	var s span[A]
 	switch {
 	case i < j:
+		c.Pass(o.Op)
 		from, to = min(from, list[i].from), max(to, list[j-1].to)
 		s = o.merged(c, k, list[i:j], from)
 		o.Update(&s.val, s.empty)
@@ -64,6 +65,7 @@ func (o *Session[K, A]) Process(c *task.Ctx, k K) {
 		o.late(c, k, from, to)
 		return
 	default:
+		c.Pass(o.Op)
 		s.time = from
 		o.Update(&s.val, true)
 	}

@@ -40,7 +40,7 @@ func Sink[V any](op int32, d *Destination, s sink.Sink[V]) task.Fn[V] {
 	turn := int32(-1)
 	null := nullTest[V]()
 	return func(c *task.Ctx, v V) {
-		c.Op = op
+		c.Enter(op)
 		t := c.Task
 		b, keyLen := t.Out.Buf(), -1
 		if s.Key != nil {
@@ -75,7 +75,7 @@ func Sink[V any](op int32, d *Destination, s sink.Sink[V]) task.Fn[V] {
 			turn = (turn + 1) % d.Partitions
 			part = turn
 		}
-		t.Operators[op].Records++
+		c.Pass(op)
 		t.Out.Add(d.Name, part, b, keyLen, kept(c.Headers), c.Time, tombstone)
 	}
 }
@@ -97,7 +97,6 @@ func WithKey[K comparable, V any](op int32, key codec.Codec[K], next task.KeyedF
 	var buf []byte
 	null := nullTest[K]()
 	return func(c *task.Ctx, k K, v V) {
-		c.Op = op
 		if null != nil && null(k) {
 			old := c.Key
 			c.Key = nil
@@ -105,11 +104,13 @@ func WithKey[K comparable, V any](op int32, key codec.Codec[K], next task.KeyedF
 			c.Key = old
 			return
 		}
+		c.Enter(op)
 		b, err := key.Append(buf[:0], k)
 		if err != nil {
 			c.Reject(fmt.Errorf("encode key: %w", err), nil)
 			return
 		}
+		c.Leave(op)
 		buf = b
 		old := c.Key
 		c.Key = b
@@ -152,7 +153,6 @@ func (l *Lane) out(t *task.Task) *task.Outbox {
 // clock, because a broker deletes by it; the event time travels in that header.
 func (l *Lane) add(t *task.Task, partition int32, b []byte, keyLen, end int, h []source.Header) {
 	out := l.out(t)
-	t.Operators[l.Op].Records++
 	out.Add(l.Topic, partition, b, keyLen, h, t.Now, false)
 	r := &out.Records[len(out.Records)-1]
 	r.Value = r.Value[: end-keyLen : end-keyLen]
@@ -163,7 +163,7 @@ func (l *Lane) add(t *task.Task, partition int32, b []byte, keyLen, end int, h [
 // With nulls, an operator of the task, records with a null key are dropped, and counted as skipped by it; -1 is none.
 func Repartition[K comparable, V any](to Lane, nulls int32, key codec.Codec[K], value codec.Codec[V]) task.KeyedFn[K, V] {
 	put := func(c *task.Ctx, k K, v V) {
-		c.Op = to.Op
+		c.Enter(to.Op)
 		t := c.Task
 		out := to.out(t)
 		b, err := key.Append(out.Buf(), k)
@@ -182,6 +182,7 @@ func Repartition[K comparable, V any](to Lane, nulls int32, key codec.Codec[K], 
 		h := out.Header(1 + len(c.Headers))
 		h[0] = source.Header{Key: task.TimeHeader, Value: b[end:]}
 		copy(h[1:], kept(c.Headers))
+		c.Pass(to.Op)
 		to.add(t, part, b, keyLen, end, h)
 	}
 	if nulls >= 0 {

@@ -72,7 +72,7 @@ func (o *Sliding[K, A]) prune(list []span[A], w int64) []span[A] {
 
 // Process takes a record.
 func (o *Sliding[K, A]) Process(c *task.Ctx, k K) {
-	c.Op = o.Op
+	c.Enter(o.Op)
 	t, w := c.Time, o.watermark()
 	if t+o.size+o.Grace <= w {
 		o.late(c, k, t, t+o.size)
@@ -82,6 +82,7 @@ func (o *Sliding[K, A]) Process(c *task.Ctx, k K) {
 	if e == nil {
 		return
 	}
+	c.Pass(o.Op)
 	list := e.val
 	var made []span[A]
 	begin := func(from int64, with bool) {

@@ -31,8 +31,7 @@ type Reader struct {
 }
 
 func (s *Reader) check(c *task.Ctx, r *source.Record) bool {
-	c.Op = s.Op
-	c.Task.Operators[s.Op].Records++
+	c.Enter(s.Op)
 	switch {
 	case r.Value == nil && !s.nulls:
 		c.Reject(ErrTombstone, &s.OnTombstone)
@@ -76,6 +75,7 @@ func Source[V any](p *task.Port, s Reader, value codec.Codec[V], at func(V) int6
 	var head V
 	s.nulls = nullTest[V]() != nil
 	of := decoder(value)
+	p.Op = s.Op
 	p.Run = func(c *task.Ctx, r *source.Record) {
 		ready := peeked == r
 		peeked = nil // whatever becomes of r: the next record may lie in the same place
@@ -94,6 +94,7 @@ func Source[V any](p *task.Port, s Reader, value codec.Codec[V], at func(V) int6
 			}
 		}
 		t := c.Time
+		c.Pass(s.Op)
 		next(c, v)
 		if !s.EventTime {
 			p.Observe(t)
@@ -119,6 +120,7 @@ func KeyedSource[K comparable, V any](p *task.Port, s Reader, key codec.Codec[K]
 	keys := interner[K]{codec: key}
 	nullKeys := nullTest[K]() != nil
 	s.nulls = nullTest[V]() != nil
+	p.Op = s.Op
 	p.Run = func(c *task.Ctx, r *source.Record) {
 		if !s.check(c, r) {
 			return
@@ -140,6 +142,7 @@ func KeyedSource[K comparable, V any](p *task.Port, s Reader, key codec.Codec[K]
 				c.Reject(errGathered, nil)
 				return
 			}
+			c.Pass(s.Op)
 			gathered(c, k, r.Value)
 			return
 		}
@@ -150,6 +153,7 @@ func KeyedSource[K comparable, V any](p *task.Port, s Reader, key codec.Codec[K]
 			}
 		}
 		t := c.Time
+		c.Pass(s.Op)
 		next(c, k, v)
 		if !s.EventTime {
 			p.Observe(t)

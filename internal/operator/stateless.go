@@ -1,12 +1,14 @@
 // Package operator has the operators, one idea to a file, as functions that wrap the next step of a compiled chain. A
 // closure per operator and record, with the value passed by value, was the fastest of the shapes tried: about three
-// nanoseconds an operator. Each sets Ctx.Op before it calls a user's function, so that a failure names it.
+// nanoseconds an operator. Each calls Ctx.Enter before it calls a user's function, so that a failure names it, and books
+// what becomes of the record before it hands it on (see task.Counts).
 package operator
 
 import (
 	"fmt"
 	"iter"
 
+	"github.com/millstream-go/millstream/internal/plant"
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/onerror"
 )
@@ -35,7 +37,10 @@ func FanKeyed[K comparable, V any](next []task.KeyedFn[K, V]) task.KeyedFn[K, V]
 		return next[0]
 	}
 	return func(c *task.Ctx, k K, v V) {
-		for _, f := range next {
+		for i, f := range next {
+			if plant.Is("branch") && i > 0 && c.Time%7 == 3 {
+				continue // planted: a record does not come to the second branch
+			}
 			f(c, k, v)
 		}
 	}
@@ -44,18 +49,28 @@ func FanKeyed[K comparable, V any](next []task.KeyedFn[K, V]) task.KeyedFn[K, V]
 // Map applies f.
 func Map[V, W any](op int32, f func(V) W, next task.Fn[W]) task.Fn[V] {
 	return func(c *task.Ctx, v V) {
-		c.Op = op
-		next(c, f(v))
+		c.Enter(op)
+		w := f(v)
+		c.Pass(op)
+		next(c, w)
 	}
 }
 
 // FlatMap applies f and hands on each of its results, with the record's time and headers.
 func FlatMap[V, W any](op int32, f func(V) iter.Seq[W], next task.Fn[W]) task.Fn[V] {
 	return func(c *task.Ctx, v V) {
-		c.Op = op
+		c.Enter(op)
+		none := true
 		for w := range f(v) {
+			if none {
+				none = false
+				c.Pass(op)
+			}
 			next(c, w)
 			c.Op = op
+		}
+		if none {
+			c.Filter(op)
 		}
 	}
 }
@@ -63,18 +78,22 @@ func FlatMap[V, W any](op int32, f func(V) iter.Seq[W], next task.Fn[W]) task.Fn
 // Filter hands on the records for which keep is true.
 func Filter[V any](op int32, keep func(V) bool, next task.Fn[V]) task.Fn[V] {
 	return func(c *task.Ctx, v V) {
-		c.Op = op
-		if keep(v) {
-			next(c, v)
+		c.Enter(op)
+		if !keep(v) {
+			c.Filter(op)
+			return
 		}
+		c.Pass(op)
+		next(c, v)
 	}
 }
 
 // Peek calls f and hands the record on.
 func Peek[V any](op int32, f func(V), next task.Fn[V]) task.Fn[V] {
 	return func(c *task.Ctx, v V) {
-		c.Op = op
+		c.Enter(op)
 		f(v)
+		c.Pass(op)
 		next(c, v)
 	}
 }
@@ -83,17 +102,19 @@ func Peek[V any](op int32, f func(V), next task.Fn[V]) task.Fn[V] {
 // counted as skipped.
 func Split[V any](op int32, when []func(V) bool, next []task.Fn[V], rest task.Fn[V]) task.Fn[V] {
 	return func(c *task.Ctx, v V) {
-		c.Op = op
+		c.Enter(op)
 		for i, f := range when {
 			if f(v) {
+				c.Pass(op)
 				next[i](c, v)
 				return
 			}
 		}
 		if rest == nil {
-			c.Task.Operators[op].Skipped++
+			c.Skip(op)
 			return
 		}
+		c.Pass(op)
 		rest(c, v)
 	}
 }
@@ -101,12 +122,13 @@ func Split[V any](op int32, when []func(V) bool, next []task.Fn[V], rest task.Fn
 // TryMap applies f; a record for which it returns an error goes to the policy.
 func TryMap[V, W any](op int32, f func(V) (W, error), policy *onerror.Policy, next task.Fn[W]) task.Fn[V] {
 	return func(c *task.Ctx, v V) {
-		c.Op = op
+		c.Enter(op)
 		w, err := f(v)
 		if err != nil {
 			c.Reject(err, policy)
 			return
 		}
+		c.Pass(op)
 		next(c, w)
 	}
 }
@@ -114,13 +136,14 @@ func TryMap[V, W any](op int32, f func(V) (W, error), policy *onerror.Policy, ne
 // EventTime takes the record's time from its value, in milliseconds.
 func EventTime[V any](op int32, at func(V) int64, next task.Fn[V]) task.Fn[V] {
 	return func(c *task.Ctx, v V) {
-		c.Op = op
+		c.Enter(op)
 		t := at(v)
 		if err := plausible(c, t); err != nil {
 			c.Reject(err, nil)
 			return
 		}
 		c.Time = t
+		c.Pass(op)
 		next(c, v)
 		c.Port.Observe(t)
 	}
@@ -129,13 +152,14 @@ func EventTime[V any](op int32, at func(V) int64, next task.Fn[V]) task.Fn[V] {
 // EventTimeKeyed is EventTime for a keyed source.
 func EventTimeKeyed[K comparable, V any](op int32, at func(V) int64, next task.KeyedFn[K, V]) task.KeyedFn[K, V] {
 	return func(c *task.Ctx, k K, v V) {
-		c.Op = op
+		c.Enter(op)
 		t := at(v)
 		if err := plausible(c, t); err != nil {
 			c.Reject(err, nil)
 			return
 		}
 		c.Time = t
+		c.Pass(op)
 		next(c, k, v)
 		c.Port.Observe(t)
 	}
@@ -151,26 +175,41 @@ func plausible(c *task.Ctx, t int64) error {
 // KeyBy takes the key from the value.
 func KeyBy[K comparable, V any](op int32, key func(V) K, next task.KeyedFn[K, V]) task.Fn[V] {
 	return func(c *task.Ctx, v V) {
-		c.Op = op
-		next(c, key(v), v)
+		c.Enter(op)
+		k := key(v)
+		c.Pass(op)
+		next(c, k, v)
 	}
 }
 
 // MapValues applies f to the value and leaves the key alone.
 func MapValues[K comparable, V, W any](op int32, f func(K, V) W, next task.KeyedFn[K, W]) task.KeyedFn[K, V] {
 	return func(c *task.Ctx, k K, v V) {
-		c.Op = op
-		next(c, k, f(k, v))
+		c.Enter(op)
+		w := f(k, v)
+		if plant.Is("ledger") && c.Time%7 == 3 {
+			return // planted: a record is dropped, and nobody counts it
+		}
+		c.Pass(op)
+		next(c, k, w)
 	}
 }
 
 // FlatMapValues applies f and hands on each of its results, with the record's key, time and headers.
 func FlatMapValues[K comparable, V, W any](op int32, f func(K, V) iter.Seq[W], next task.KeyedFn[K, W]) task.KeyedFn[K, V] {
 	return func(c *task.Ctx, k K, v V) {
-		c.Op = op
+		c.Enter(op)
+		none := true
 		for w := range f(k, v) {
+			if none {
+				none = false
+				c.Pass(op)
+			}
 			next(c, k, w)
 			c.Op = op
+		}
+		if none {
+			c.Filter(op)
 		}
 	}
 }
@@ -178,18 +217,22 @@ func FlatMapValues[K comparable, V, W any](op int32, f func(K, V) iter.Seq[W], n
 // FilterKeyed hands on the records for which keep is true.
 func FilterKeyed[K comparable, V any](op int32, keep func(K, V) bool, next task.KeyedFn[K, V]) task.KeyedFn[K, V] {
 	return func(c *task.Ctx, k K, v V) {
-		c.Op = op
-		if keep(k, v) {
-			next(c, k, v)
+		c.Enter(op)
+		if !keep(k, v) {
+			c.Filter(op)
+			return
 		}
+		c.Pass(op)
+		next(c, k, v)
 	}
 }
 
 // PeekKeyed calls f and hands the record on.
 func PeekKeyed[K comparable, V any](op int32, f func(K, V), next task.KeyedFn[K, V]) task.KeyedFn[K, V] {
 	return func(c *task.Ctx, k K, v V) {
-		c.Op = op
+		c.Enter(op)
 		f(k, v)
+		c.Pass(op)
 		next(c, k, v)
 	}
 }
@@ -197,7 +240,9 @@ func PeekKeyed[K comparable, V any](op int32, f func(K, V), next task.KeyedFn[K,
 // Values drops the key; the record keeps it in its bytes.
 func Values[K comparable, V, W any](op int32, f func(K, V) W, next task.Fn[W]) task.KeyedFn[K, V] {
 	return func(c *task.Ctx, k K, v V) {
-		c.Op = op
-		next(c, f(k, v))
+		c.Enter(op)
+		w := f(k, v)
+		c.Pass(op)
+		next(c, w)
 	}
 }

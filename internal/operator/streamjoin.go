@@ -79,7 +79,7 @@ type foundRecord[V any] struct {
 
 // Left takes a record of the left stream.
 func (o *StreamJoin[K, L, R]) Left(c *task.Ctx, k K, v L) {
-	c.Op = o.Op
+	c.Enter(o.Op)
 	t, w := c.Time, o.clock.W
 	if behind(t, o.Grace, w) {
 		late(c, o.Op, k, v, w, o.LateLeft)
@@ -95,6 +95,12 @@ func (o *StreamJoin[K, L, R]) Left(c *task.Ctx, k K, v L) {
 		c.Task.Fail(err)
 		return
 	}
+	over := behind(t, o.left.hold, w)
+	if over && len(o.rs) == 0 && o.OnlyLeft == nil {
+		c.Lapse(o.Op)
+	} else {
+		c.Pass(o.Op)
+	}
 	for _, f := range o.rs {
 		c.Time = max(t, f.r.time)
 		o.Pair(c, k, v, f.r.val)
@@ -109,7 +115,7 @@ func (o *StreamJoin[K, L, R]) Left(c *task.Ctx, k K, v L) {
 			o.right.match(f.l, f.r)
 		}
 	}
-	switch over := behind(t, o.left.hold, w); {
+	switch {
 	case !over:
 		if err := o.left.add(k, t, v, len(o.rs) > 0); err != nil {
 			c.Task.Fail(err)
@@ -122,7 +128,7 @@ func (o *StreamJoin[K, L, R]) Left(c *task.Ctx, k K, v L) {
 
 // Right takes a record of the right stream.
 func (o *StreamJoin[K, L, R]) Right(c *task.Ctx, k K, v R) {
-	c.Op = o.Op
+	c.Enter(o.Op)
 	t, w := c.Time, o.clock.W
 	if behind(t, o.Grace, w) {
 		late(c, o.Op, k, v, w, o.LateRight)
@@ -133,6 +139,12 @@ func (o *StreamJoin[K, L, R]) Right(c *task.Ctx, k K, v R) {
 	if err != nil {
 		c.Task.Fail(err)
 		return
+	}
+	over := behind(t, o.right.hold, w)
+	if over && len(o.ls) == 0 && o.OnlyRight == nil {
+		c.Lapse(o.Op)
+	} else {
+		c.Pass(o.Op)
 	}
 	for _, f := range o.ls {
 		c.Time = max(t, f.r.time)
@@ -148,7 +160,7 @@ func (o *StreamJoin[K, L, R]) Right(c *task.Ctx, k K, v R) {
 			o.left.match(f.l, f.r)
 		}
 	}
-	switch over := behind(t, o.right.hold, w); {
+	switch {
 	case !over:
 		if err := o.right.add(k, t, v, len(o.ls) > 0); err != nil {
 			c.Task.Fail(err)
@@ -163,7 +175,7 @@ func (o *StreamJoin[K, L, R]) Right(c *task.Ctx, k K, v R) {
 func behind(t, d, w int64) bool { return w != math.MinInt64 && w-d > t }
 
 func late[K comparable, V any](c *task.Ctx, op int32, k K, v V, w int64, to task.KeyedFn[K, LateRecord[V]]) {
-	c.Task.Operators[op].Late++
+	c.Late(op)
 	if to != nil {
 		to(c, k, LateRecord[V]{v, Lateness{Time: c.Time, Watermark: w}})
 	}

@@ -13,8 +13,9 @@ func RegroupNoNulls[K, G comparable, V any](op int32, key func(K, V) G, next tas
 		null = func(G) bool { return false }
 	}
 	return func(c *task.Ctx, k K, ch Change[V]) {
-		c.Op = op
+		c.Enter(op)
 		if c.Stale {
+			c.Skip(op)
 			return
 		}
 		var from, to G
@@ -28,6 +29,11 @@ func RegroupNoNulls[K, G comparable, V any](op int32, key func(K, V) G, next tas
 				ch.New = nil
 			}
 		}
+		if ch.Old == nil && ch.New == nil {
+			c.Filter(op)
+			return
+		}
+		c.Pass(op)
 		switch {
 		case ch.Old != nil && ch.New != nil && from == to:
 			next(c, to, ch)
@@ -57,7 +63,7 @@ func NewLastingGroup[G comparable, V, A any](t *task.Task, s GroupSpec[G, V, A])
 
 // Process takes a change of a row.
 func (o *LastingGroup[G, V, A]) Process(c *task.Ctx, g G, ch Change[V]) {
-	c.Op = o.Op
+	c.Enter(o.Op)
 	e, err := o.find(o.table, g, 0)
 	if err != nil {
 		c.Task.Fail(err)
@@ -97,6 +103,7 @@ func (o *LastingGroup[G, V, A]) Process(c *task.Ctx, g G, ch Change[V]) {
 	case !e.changed && e.epoch == 0:
 		o.table.remove(e) // made by looking for it
 	}
+	c.Pass(o.Op)
 	if o.Changes != nil {
 		t := c.Time
 		c.Time = at

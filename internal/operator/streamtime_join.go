@@ -61,12 +61,13 @@ func NewStreamTimeJoin[K comparable, L, R any](t *task.Task, st StreamTime, s St
 
 // Left takes a record of the left stream.
 func (o *StreamTimeJoin[K, L, R]) Left(c *task.Ctx, k K, v L) {
-	c.Op = o.Op
+	c.Enter(o.Op)
 	t := c.Time
 	o.time.see(t)
 	if refused(c, o.Op, k, v, o.nullKey, o.nullLeft, o.OnlyLeft) {
 		return
 	}
+	c.Pass(o.Op)
 	if !store(c, o.time, newestLeft, o.retention, o.left, k, t, v) {
 		return
 	}
@@ -103,12 +104,13 @@ func (o *StreamTimeJoin[K, L, R]) Left(c *task.Ctx, k K, v L) {
 
 // Right takes a record of the right stream.
 func (o *StreamTimeJoin[K, L, R]) Right(c *task.Ctx, k K, v R) {
-	c.Op = o.Op
+	c.Enter(o.Op)
 	t := c.Time
 	o.time.see(t)
 	if refused(c, o.Op, k, v, o.nullKey, o.nullRight, o.OnlyRight) {
 		return
 	}
+	c.Pass(o.Op)
 	if !store(c, o.time, newestRight, o.retention, o.right, k, t, v) {
 		return
 	}
@@ -149,9 +151,10 @@ func refused[K comparable, V any](c *task.Ctx, op int32, k K, v V, nullKey func(
 	case !noKey && !noValue:
 		return false
 	case noKey && !noValue && only != nil:
+		c.Pass(op)
 		only(c, k, v)
 	default:
-		c.Task.Operators[op].Skipped++
+		c.Skip(op)
 	}
 	return true
 }

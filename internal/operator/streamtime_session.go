@@ -195,6 +195,7 @@ func (o *StreamSession[K, A]) gone(s *span[A]) bool {
 func (o *StreamSession[K, A]) Process(c *task.Ctx, k K) {
 	c.Op = o.Op
 	o.time.turn(c)
+	c.Enter(o.Op)
 	o.take(c, k)
 	if !c.Rejected() && c.Task.Err() == nil {
 		o.look(c)
@@ -222,6 +223,7 @@ func (o *StreamSession[K, A]) take(c *task.Ctx, k K) {
 		o.late(c, k, from, end+1)
 		return
 	}
+	c.Pass(o.Op)
 	slices.SortStableFunc(merged, func(a, b span[A]) int { return cmp.Or(cmp.Compare(a.to, b.to), cmp.Compare(a.from, b.from)) })
 	if from != t || end != t {
 		for _, s := range merged {

@@ -48,6 +48,7 @@ func (o *StreamSliding[K, A]) Process(c *task.Ctx, k K) {
 	c.Op = o.Op
 	t := c.Time
 	o.time.turn(c)
+	c.Enter(o.Op)
 	if t+1+o.d+o.Grace <= o.time.W {
 		o.late(c, k, t, t+o.d+1)
 		return
@@ -56,6 +57,7 @@ func (o *StreamSliding[K, A]) Process(c *task.Ctx, k K) {
 	if e == nil {
 		return
 	}
+	c.Pass(o.Op)
 	s := &sliding[K, A]{o, c, k, e.val, o.time.newest(2*o.d + o.Grace)}
 	if t < o.d {
 		s.early(t)

@@ -38,7 +38,7 @@ func (o *StreamVersions[K, V]) oldest() int64 {
 
 // Put adds a version; nil deletes the row from then on.
 func (o *StreamVersions[K, V]) Put(c *task.Ctx, k K, v *V) {
-	c.Op = o.Op
+	c.Enter(o.Op)
 	if c.Time < o.oldest() {
 		late(c, o.Op, k, v, o.time.W, o.Late)
 		return
@@ -52,6 +52,7 @@ func (o *StreamVersions[K, V]) Put(c *task.Ctx, k K, v *V) {
 	if !e.live {
 		e.live, e.val, e.time = true, history[V]{due: eventtime.None}, math.MinInt64
 	}
+	c.Pass(o.Op)
 	h := &e.val
 	ch := Change[V]{New: v}
 	stale := false
@@ -138,7 +139,7 @@ func NewStreamAsOf[K comparable, V, W any](t *task.Task, s AsOfSpec[K, V, W], gr
 
 // Process takes a record of the stream.
 func (o *StreamAsOf[K, V, W]) Process(c *task.Ctx, k K, v V) {
-	c.Op = o.Op
+	c.Enter(o.Op)
 	if o.grace == 0 || behind(c.Time, o.grace, o.time.W) {
 		o.Join(c, k, v, o.Row(c, k, c.Time))
 		return
@@ -148,12 +149,14 @@ func (o *StreamAsOf[K, V, W]) Process(c *task.Ctx, k K, v V) {
 		c.Task.Fail(err)
 		return
 	}
+	c.Hold(o.Op)
 	t, key, h := c.Time, c.Key, c.Headers
 	n := 0
 	for ; n < len(o.held.list) && o.held.list[n].time <= o.time.W-o.grace; n++ {
 		r := &o.held.list[n]
 		for _, v := range r.vals {
 			c.Op, c.Time, c.Key, c.Headers = o.Op, r.time, []byte(r.bytes), nil
+			c.Release(o.Op)
 			o.Join(c, r.key, v, o.Row(c, r.key, r.time))
 		}
 	}

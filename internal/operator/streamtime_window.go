@@ -33,19 +33,33 @@ func NewStreamWindowed[K comparable, A any](t *task.Task, st StreamTime, s Windo
 func (o *StreamWindowed[K, A]) Process(c *task.Ctx, k K) {
 	c.Op = o.Op
 	o.time.turn(c)
+	c.Enter(o.Op)
+	booked := false
 	w := o.time.W
 	last := o.Window.Last(c.Time)
 	for start := max(o.Window.First(c.Time), 0); start <= last; start += o.Window.Advance {
 		if o.closes(start) > w {
+			if !booked {
+				booked = true
+				c.Pass(o.Op)
+			}
 			o.add(c, k, start, start <= o.time.newest(o.closes(start)-start))
 			o.time.stored(start)
 			continue
 		}
-		c.Task.Operators[o.Op].Late++
+		if booked {
+			c.AlsoLate(o.Op, 1)
+		} else {
+			booked = true
+			c.Late(o.Op)
+		}
 		if o.Late != nil {
 			s := o.Window.Span(start)
 			o.Late(c, k, Lateness{Time: c.Time, From: s.From, To: s.To, Watermark: w})
 		}
+	}
+	if !booked {
+		c.Filter(o.Op) // it is from before 1970
 	}
 	if at := o.time.slowest(); (o.OnClose == nil || o.time.may(c.Task.Now)) && at >= o.Due() {
 		o.Advance(c, at)

@@ -63,7 +63,7 @@ func NewSuppress[K comparable, A any](t *task.Task, clock *task.Clock, s Suppres
 
 // Process takes a change.
 func (o *Suppress[K, A]) Process(c *task.Ctx, k K, ch Change[A]) {
-	c.Op = o.Op
+	c.Enter(o.Op)
 	if err := o.hold(c, k, ch); err != nil {
 		c.Task.Fail(err)
 		return
@@ -92,6 +92,7 @@ func (o *Suppress[K, A]) now() int64 {
 // hold merges a change into what waits for its key.
 func (o *Suppress[K, A]) hold(c *task.Ctx, k K, ch Change[A]) error {
 	if e, err := o.get(k); err != nil || e == nil && ch.Old == nil && ch.New == nil && !o.Empty {
+		c.Filter(o.Op)
 		return err // nothing, of which nothing is known
 	}
 	e, err := o.find(o.table, k, 0)
@@ -114,6 +115,9 @@ func (o *Suppress[K, A]) hold(c *task.Ctx, k K, ch Change[A]) error {
 	o.table.touch(e)
 	if first {
 		o.count++
+		c.Hold(o.Op)
+	} else {
+		c.Filter(o.Op) // one of the two: what waited is overtaken
 	}
 	if first || e.val.due != was {
 		return o.order(k, e.val.due)
@@ -189,9 +193,12 @@ func (o *Suppress[K, A]) release(c *task.Ctx, x timer) error {
 	}
 	o.clear(e)
 	o.count--
+	c.Release(o.Op)
 	if o.Changes == nil || ch.Old == nil && ch.New == nil && !o.Empty {
+		c.Filter(o.Op)
 		return nil
 	}
+	c.Pass(o.Op)
 	m := c.Begin()
 	o.Changes(c, k, ch)
 	c.End(m)
@@ -257,6 +264,12 @@ func (o *Suppress[K, A]) Restore(m *task.Marker) error {
 func (o *Suppress[K, A]) ClosedThrough() task.MarkerClosed {
 	return task.MarkerClosed{Store: o.id, Through: o.now()}
 }
+
+// Keeps implements task.Keeper.
+func (o *Suppress[K, A]) Keeps() int { return o.count }
+
+// Operator implements task.Keeper.
+func (o *Suppress[K, A]) Operator() int32 { return o.Op }
 
 // Held implements task.Stateful.
 func (o *Suppress[K, A]) Held() int { return o.size(o.table) + len(o.due)*80 }

@@ -11,7 +11,7 @@ import (
 // Regroup gives the rows of a table other keys. A change that moves a row becomes two: it goes from the old key first.
 func Regroup[K, G comparable, V any](op int32, key func(K, V) G, next task.KeyedFn[G, Change[V]]) task.KeyedFn[K, Change[V]] {
 	return func(c *task.Ctx, k K, ch Change[V]) {
-		c.Op = op
+		c.Enter(op)
 		var from, to G
 		if ch.Old != nil {
 			from = key(k, *ch.Old)
@@ -19,6 +19,11 @@ func Regroup[K, G comparable, V any](op int32, key func(K, V) G, next task.Keyed
 		if ch.New != nil {
 			to = key(k, *ch.New)
 		}
+		if ch.Old == nil && ch.New == nil {
+			c.Filter(op)
+			return
+		}
+		c.Pass(op)
 		if ch.Old != nil && ch.New != nil && from == to {
 			next(c, to, ch)
 			return
@@ -65,7 +70,7 @@ func NewGroup[G comparable, V, A any](t *task.Task, s GroupSpec[G, V, A]) *Group
 
 // Process takes a change of a row.
 func (o *Group[G, V, A]) Process(c *task.Ctx, g G, ch Change[V]) {
-	c.Op = o.Op
+	c.Enter(o.Op)
 	e, err := o.get(g)
 	if err != nil {
 		c.Task.Fail(err)
@@ -74,6 +79,7 @@ func (o *Group[G, V, A]) Process(c *task.Ctx, g G, ch Change[V]) {
 	var was Change[A]
 	switch {
 	case e == nil && ch.New == nil:
+		c.Filter(o.Op)
 		return
 	case e == nil:
 		if e, err = o.find(o.table, g, 0); err != nil {
@@ -106,6 +112,7 @@ func (o *Group[G, V, A]) Process(c *task.Ctx, g G, ch Change[V]) {
 		o.table.touch(e)
 		was.New = &e.val.val
 	}
+	c.Pass(o.Op)
 	if o.Changes != nil {
 		t := c.Time
 		c.Time = at

@@ -15,16 +15,19 @@ import (
 // is handed on as well.
 func FilterRows[K comparable, V any](op int32, keep func(K, V) bool, every bool, next task.KeyedFn[K, Change[V]]) task.KeyedFn[K, Change[V]] {
 	return func(c *task.Ctx, k K, ch Change[V]) {
-		c.Op = op
+		c.Enter(op)
 		if ch.Old != nil && !keep(k, *ch.Old) {
 			ch.Old = nil
 		}
 		if ch.New != nil && !keep(k, *ch.New) {
 			ch.New = nil
 		}
-		if ch.Old != nil || ch.New != nil || every {
-			next(c, k, ch)
+		if ch.Old == nil && ch.New == nil && !every {
+			c.Filter(op)
+			return
 		}
+		c.Pass(op)
+		next(c, k, ch)
 	}
 }
 
@@ -43,8 +46,10 @@ func FilteredLookup[K comparable, V any](keep func(K, V) bool, in Lookup[K, V]) 
 func MapRows[K comparable, V, W any](op int32, f func(K, V) W, next task.KeyedFn[K, Change[W]]) task.KeyedFn[K, Change[V]] {
 	mapped := rowFn(f)
 	return func(c *task.Ctx, k K, ch Change[V]) {
-		c.Op = op
-		next(c, k, Change[W]{mapped(k, ch.Old), mapped(k, ch.New)})
+		c.Enter(op)
+		to := Change[W]{mapped(k, ch.Old), mapped(k, ch.New)}
+		c.Pass(op)
+		next(c, k, to)
 	}
 }
 
@@ -72,8 +77,9 @@ func MappedLookup[K comparable, V, W any](f func(K, V) W, in Lookup[K, V]) Looku
 	}
 }
 
-// RowValues hands on the new values, as a stream. Deletions are left out, unless the type has a null to stand for them.
-func RowValues[K comparable, V any](next task.KeyedFn[K, V]) task.KeyedFn[K, Change[V]] {
+// RowValues hands on the new values, as a stream, to the operator op. Deletions are left out, unless the type has a null to
+// stand for them.
+func RowValues[K comparable, V any](op int32, next task.KeyedFn[K, V]) task.KeyedFn[K, Change[V]] {
 	if nullTest[V]() != nil {
 		return func(c *task.Ctx, k K, ch Change[V]) {
 			var v V
@@ -87,20 +93,27 @@ func RowValues[K comparable, V any](next task.KeyedFn[K, V]) task.KeyedFn[K, Cha
 		}
 	}
 	return func(c *task.Ctx, k K, ch Change[V]) {
-		if ch.New != nil {
-			next(c, k, *ch.New)
+		if ch.New == nil {
+			c.Enter(op)
+			c.Filter(op)
+			return
 		}
+		next(c, k, *ch.New)
 	}
 }
 
 // JoinRow joins a record with the row of its key; f says whether there is a result.
 func JoinRow[K comparable, V, W, O any](op int32, table Lookup[K, W], f func(V, *W) (O, bool), next task.KeyedFn[K, O]) task.KeyedFn[K, V] {
 	return func(c *task.Ctx, k K, v V) {
-		c.Op = op
+		c.Enter(op)
 		row, _ := table(c, k)
-		if o, ok := f(v, row); ok {
-			next(c, k, o)
+		o, ok := f(v, row)
+		if !ok {
+			c.Filter(op)
+			return
 		}
+		c.Pass(op)
+		next(c, k, o)
 	}
 }
 
@@ -118,7 +131,7 @@ type TableJoin[K comparable, L, R, O any] struct {
 
 // Left takes a change of the left table.
 func (j *TableJoin[K, L, R, O]) Left(c *task.Ctx, k K, ch Change[L]) {
-	c.Op = j.Op
+	c.Enter(j.Op)
 	if j.stale(c) {
 		return
 	}
@@ -128,7 +141,7 @@ func (j *TableJoin[K, L, R, O]) Left(c *task.Ctx, k K, ch Change[L]) {
 
 // Right takes a change of the right table.
 func (j *TableJoin[K, L, R, O]) Right(c *task.Ctx, k K, ch Change[R]) {
-	c.Op = j.Op
+	c.Enter(j.Op)
 	if j.stale(c) {
 		return
 	}
@@ -139,7 +152,7 @@ func (j *TableJoin[K, L, R, O]) Right(c *task.Ctx, k K, ch Change[R]) {
 // stale counts a stale change as skipped.
 func (j *TableJoin[K, L, R, O]) stale(c *task.Ctx) bool {
 	if c.Stale {
-		c.Task.Operators[j.Op].Skipped++
+		c.Skip(j.Op)
 	}
 	return c.Stale
 }
@@ -153,8 +166,10 @@ func (j *TableJoin[K, L, R, O]) pair(l *L, r *R) *O {
 
 func (j *TableJoin[K, L, R, O]) change(c *task.Ctx, k K, other bool, at int64, before, now *O) {
 	if before == nil && now == nil && !(j.Repeats && other) {
+		c.Filter(j.Op)
 		return
 	}
+	c.Pass(j.Op)
 	t := c.Time
 	if other {
 		c.Time = max(t, at)
@@ -184,7 +199,7 @@ func TableSink[K comparable, V any](op int32, d *Destination, s sink.Sink[V], ke
 			put(c, k, *ch.New)
 			return
 		}
-		c.Op = op
+		c.Enter(op)
 		b, err := keys.Append(c.Task.Out.Buf(), k)
 		if err == nil {
 			err = d.accepts(c, len(b))
@@ -193,7 +208,7 @@ func TableSink[K comparable, V any](op int32, d *Destination, s sink.Sink[V], ke
 			c.Reject(fmt.Errorf("write to %s: %w", d.Name, err), s.Spec.OnError)
 			return
 		}
-		c.Task.Operators[op].Records++
+		c.Pass(op)
 		c.Task.Out.Add(d.Name, sink.ByKey, b, len(b), kept(c.Headers), c.Time, true)
 	}
 }

@@ -207,13 +207,14 @@ func NewTriggered[K comparable, A any](t *task.Task, clock *task.Clock, s KeyWin
 
 // Process takes a record.
 func (o *Triggered[K, A]) Process(c *task.Ctx, k K) {
-	c.Op = o.Op
+	c.Enter(o.Op)
 	e := o.entry(c, k)
 	if e == nil {
 		return
 	}
 	o.firing = o.firing[:0]
 	if o.windows == nil {
+		c.Pass(o.Op)
 		o.take(c, k, e, window.Span{From: math.MinInt64, To: math.MaxInt64})
 		o.fireAll(c, k, e)
 		return
@@ -222,7 +223,10 @@ func (o *Triggered[K, A]) Process(c *task.Ctx, k K) {
 	for at := o.windows.First(c.Time); at <= last; at += o.windows.Advance {
 		s := o.windows.Span(at)
 		if s.To+o.Grace > w {
-			taken = true
+			if !taken {
+				taken = true
+				c.Pass(o.Op)
+			}
 			o.take(c, k, e, s)
 		}
 	}

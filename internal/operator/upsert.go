@@ -37,7 +37,7 @@ func (o *Upsert[K, V]) Process(c *task.Ctx, k K, v V) {
 
 // Put sets or, with nil, deletes a row. Deleting one that is not there is no change.
 func (o *Upsert[K, V]) Put(c *task.Ctx, k K, v *V) {
-	c.Op = o.op
+	c.Enter(o.op)
 	e, err := o.get(k)
 	if err != nil {
 		c.Task.Fail(err)
@@ -49,9 +49,11 @@ func (o *Upsert[K, V]) Put(c *task.Ctx, k K, v *V) {
 		old := e.val
 		ch.Old = &old
 	case v == nil && o.repeats && o.changes != nil:
+		c.Pass(o.op)
 		o.changes(c, k, ch)
 		return
 	case v == nil:
+		c.Filter(o.op)
 		return
 	default:
 		if e, err = o.find(o.table, k, 0); err != nil {
@@ -62,6 +64,7 @@ func (o *Upsert[K, V]) Put(c *task.Ctx, k K, v *V) {
 	if v == nil && !plant.Is("table") { // planted: a deleted row stays
 		o.clear(e)
 	} else if v == nil {
+		c.Filter(o.op)
 		return
 	} else {
 		e.val, e.live, e.time = *v, true, c.Time
@@ -69,6 +72,7 @@ func (o *Upsert[K, V]) Put(c *task.Ctx, k K, v *V) {
 		o.table.touch(e)
 		ch.New = &e.val
 	}
+	c.Pass(o.op)
 	if o.changes != nil {
 		o.changes(c, k, ch)
 	}
@@ -78,9 +82,9 @@ func (o *Upsert[K, V]) Put(c *task.Ctx, k K, v *V) {
 // record's; a deletion has the record's.
 func TableSource[K comparable, V any](p *task.Port, s Reader, key codec.Codec[K], value codec.Codec[V], at func(V) int64, put func(c *task.Ctx, k K, v *V)) {
 	keys := interner[K]{codec: key}
+	p.Op = s.Op
 	p.Run = func(c *task.Ctx, r *source.Record) {
-		c.Op = s.Op
-		c.Task.Operators[s.Op].Records++
+		c.Enter(s.Op)
 		switch {
 		case r.Key == nil:
 			c.Reject(ErrNullKey, &s.OnNullKey)
@@ -111,6 +115,7 @@ func TableSource[K comparable, V any](p *task.Port, s Reader, key codec.Codec[K]
 			return
 		}
 		t := c.Time
+		c.Pass(s.Op)
 		put(c, k, row)
 		p.Observe(t)
 	}

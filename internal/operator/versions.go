@@ -57,7 +57,7 @@ func NewVersions[K comparable, V any](t *task.Task, clock *task.Clock, s Version
 
 // Put adds a version; nil deletes the row from then on. One of the same time is replaced.
 func (o *Versions[K, V]) Put(c *task.Ctx, k K, v *V) {
-	c.Op = o.Op
+	c.Enter(o.Op)
 	if behind(c.Time, o.History, o.clock.W) {
 		late(c, o.Op, k, v, o.clock.W, o.Late)
 		return
@@ -70,6 +70,7 @@ func (o *Versions[K, V]) Put(c *task.Ctx, k K, v *V) {
 	if !e.live {
 		e.live, e.val, e.time = true, history[V]{due: eventtime.None}, math.MinInt64
 	}
+	c.Pass(o.Op)
 	h := &e.val
 	ch, newest := Change[V]{New: v}, true
 	if n := len(h.versions); n > 0 {

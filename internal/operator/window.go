@@ -113,7 +113,7 @@ func (o *Windowed[K, A]) Process(c *task.Ctx, k K) { o.Take(c, k, 1) }
 
 // Take takes n records of a window as one; see Gather.
 func (o *Windowed[K, A]) Take(c *task.Ctx, k K, n uint64) {
-	c.Op = o.Op
+	c.Enter(o.Op)
 	t := c.Time
 	if plant.WindowOffByOne || plant.Is("window") {
 		t-- // a record at a window's start lands in the one before
@@ -125,7 +125,10 @@ func (o *Windowed[K, A]) Take(c *task.Ctx, k K, n uint64) {
 		if o.closes(start) <= w {
 			continue
 		}
-		taken = true
+		if !taken {
+			taken = true
+			c.Pass(o.Op)
+		}
 		p := o.last
 		if p == nil || p.start != start {
 			p = o.pane(start)
@@ -162,7 +165,8 @@ func (o *Windowed[K, A]) Take(c *task.Ctx, k K, n uint64) {
 
 // late gives a record, or n of them, to those who want the late ones.
 func (o *Windowed[K, A]) late(c *task.Ctx, k K, last, w int64, n uint64) {
-	c.Task.Operators[o.Op].Late += n
+	c.Late(o.Op)
+	c.AlsoLate(o.Op, n-1)
 	if o.Late != nil {
 		s := o.Window.Span(last)
 		o.Late(c, k, Lateness{Time: c.Time, From: s.From, To: s.To, Watermark: w})
@@ -442,13 +446,15 @@ func (o *Windowed[K, A]) ClosedThrough() task.MarkerClosed {
 // to a result's rejection itself.
 func Emit[K comparable, A, R any](op int32, f func(K, window.Span, A) R, next task.Fn[R]) WindowFn[K, A] {
 	return func(c *task.Ctx, k K, s window.Span, a A) {
-		c.Op = op
+		c.Enter(op)
+		r := f(k, s, a)
+		c.Pass(op)
 		if c.Port != nil {
-			next(c, f(k, s, a))
+			next(c, r)
 			return
 		}
 		m := c.Begin()
-		next(c, f(k, s, a))
+		next(c, r)
 		c.End(m)
 	}
 }

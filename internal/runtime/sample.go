@@ -279,10 +279,7 @@ func (p *points) ofTask(t *task.Task, now int64) {
 	counts := map[string]task.Counts{} // an operator's parts may share its name
 	for _, o := range t.Operators {
 		c := counts[o.Name]
-		c.Late += o.Late
-		c.Skipped += o.Skipped
-		c.DeadLettered += o.DeadLettered
-		c.Expired += o.Expired
+		c.Add(&o.Counts)
 		counts[o.Name] = c
 	}
 	for name, c := range counts {
@@ -290,6 +287,15 @@ func (p *points) ofTask(t *task.Task, now int64) {
 		p.add(metrics.Skipped, float64(c.Skipped), id, name)
 		p.add(metrics.DeadLettered, float64(c.DeadLettered), id, name)
 		p.add(metrics.Expired, float64(c.Expired), id, name)
+		for _, x := range []struct {
+			outcome string
+			n       uint64
+		}{{"in", c.In}, {"passed", c.Passed}, {"filtered", c.Filtered}, {"late", c.Late - c.AlsoLate}, {"skipped", c.Skipped},
+			{"dead-lettered", c.DeadLettered}, {"withdrawn", c.Withdrawn}, {"lapsed", c.Lapsed}} {
+			p.add(metrics.Operator, float64(x.n), id, name, x.outcome)
+		}
+		p.add(metrics.HeldRecords, float64(c.Held), id, name)
+		p.add(metrics.Unaccounted, float64(c.Missing()), id, name)
 	}
 }
 

@@ -49,11 +49,17 @@ type PanicError struct {
 
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %v", e.Value) }
 
+// panicked gives up on the record after a panic of a user's function.
+func (c *Ctx) panicked(v any) {
+	c.Task.unwound = true
+	c.Reject(&PanicError{Value: v, Stack: debug.Stack()}, nil)
+}
+
 // recoverTimer ends the task after a panic in a user's function that ran for a window or a timer: there is no record
 // that could be given up instead.
 func (t *Task) recoverTimer() {
 	if v := recover(); v != nil {
-		t.ctx.rejected = &PanicError{Value: v, Stack: debug.Stack()}
+		t.ctx.panicked(v)
 	}
 	if t.ctx.rejected != nil { // also what an operator has not seen to: the next record must not pay for it
 		t.failResult()
@@ -101,6 +107,7 @@ func (t *Task) again(p *Port, r *source.Record, m mark) bool {
 	t.retryAt = t.Now + max(1, policy.Retry.Delay(p.tries, uint64(seed)*0x9e3779b97f4a7c15).Milliseconds())
 	b := t.bad(p.Part, r.Position, policy)
 	b.Again = true
+	t.Operators[t.ctx.at].Withdrawn++
 	t.ctx.rejected, t.ctx.policy = nil, nil
 	t.onBad(b)
 	return true
@@ -129,7 +136,7 @@ func (t *Task) giveUp(p *Port, r *source.Record, m mark) {
 // drop counts and reports what was given up on, and writes the dead letter.
 func (t *Task) drop(policy onerror.Policy, r *source.Record, b Bad) {
 	t.ctx.rejected, t.ctx.policy = nil, nil
-	op := &t.Operators[t.ctx.Op]
+	op := &t.Operators[t.ctx.at]
 	switch policy.Action {
 	case onerror.ActionFail:
 	case onerror.ActionDeadLetter:
@@ -143,8 +150,8 @@ func (t *Task) drop(policy onerror.Policy, r *source.Record, b Bad) {
 
 func (t *Task) bad(part source.Partition, pos source.Position, policy onerror.Policy) Bad {
 	b := Bad{Task: t.ID(), Partition: part, Position: pos, Policy: policy, Err: t.ctx.rejected}
-	if int(t.ctx.Op) < len(t.Operators) {
-		b.Operator, b.Site = t.Operators[t.ctx.Op].Name, t.Operators[t.ctx.Op].Site
+	if int(t.ctx.at) < len(t.Operators) {
+		b.Operator, b.Site = t.Operators[t.ctx.at].Name, t.Operators[t.ctx.at].Site
 	}
 	return b
 }
@@ -180,6 +187,7 @@ func (t *Task) doubt(p *Port, r *source.Record) {
 	p.doubt = false
 	p.doubted++
 	w := p.guard.Waiting
+	t.ctx.at = t.ctx.Op
 	b := t.bad(p.Part, r.Position, onerror.Skip)
 	b.Doubted = true
 	b.Err = fmt.Errorf("event time %d ms lies %d ms ahead of all before it in the partition, more than the source's MaxJump: it does not move the watermark until %d others in a row agree",

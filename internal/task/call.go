@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -148,7 +147,7 @@ func (t *Task) Continue(k *Kept, f func(c *Ctx)) {
 	c.Time, c.Key, c.Headers, c.Port = k.Time, k.Key, k.Headers, nil
 	defer func() {
 		if v := recover(); v != nil {
-			c.rejected, c.policy = &PanicError{Value: v, Stack: debug.Stack()}, nil
+			c.panicked(v)
 		}
 		switch {
 		case c.rejected == nil:

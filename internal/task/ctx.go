@@ -28,14 +28,19 @@ type Ctx struct {
 
 	rejected error
 	policy   *onerror.Policy
+	at       int32 // the operator that gave up on the record
 }
 
 // Reject gives up on the record: the chain returns, and the task applies the policy (nil: the one of the record's
 // source). Outputs that the record has made so far are taken back.
 func (c *Ctx) Reject(err error, policy *onerror.Policy) {
-	if c.rejected == nil {
-		c.rejected, c.policy = err, policy
+	n := &c.Task.Operators[c.Op].Counts
+	n.unbook()
+	if c.rejected != nil {
+		n.Withdrawn++ // the record has been given up on already
+		return
 	}
+	c.rejected, c.policy, c.at = err, policy, c.Op
 }
 
 // Mark is a place in a task's outputs.

@@ -40,6 +40,7 @@ type Port struct {
 	Spec *PortSpec
 	Run  func(c *Ctx, r *source.Record)       // the compiled chain
 	Peek func(c *Ctx, r *source.Record) int64 // the event time of a record that is not run yet; nil: the record's own
+	Op   int32                                // the operator that Run begins with
 
 	Input   eventtime.Input
 	Time    eventtime.Bounded
@@ -62,7 +63,8 @@ type Port struct {
 	known, limited bool
 	limit          source.Position
 	read           uint64
-	caughtUp       bool // everything that the partition held when last asked has been delivered
+	handed         uint64 // to Run
+	caughtUp       bool   // everything that the partition held when last asked has been delivered
 	end            source.Position
 	behind         time.Duration
 	primed         bool            // a table has been read to the end that it had at start

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"runtime/debug"
 	"slices"
 
 	"github.com/millstream-go/millstream/internal/eventtime"
@@ -114,7 +113,7 @@ func (t *Task) read(p *Port, n int) (done int) {
 	var m, x mark
 	defer func() {
 		if v := recover(); v != nil {
-			t.ctx.rejected, t.ctx.policy = &PanicError{Value: v, Stack: debug.Stack()}, nil
+			t.ctx.panicked(v)
 			t.Cross.rewind(x)
 			t.giveUp(p, &p.cur.Records[p.at], m)
 			p.pass()
@@ -139,6 +138,7 @@ func (t *Task) read(p *Port, n int) (done int) {
 			continue
 		}
 		seen, doubts := p.seen, slices.Clone(p.guard.Waiting)
+		p.handed++
 		p.Run(c, r)
 		if c.rejected != nil {
 			t.Cross.rewind(x)

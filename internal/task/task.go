@@ -86,12 +86,6 @@ type Operator struct {
 	Counts
 }
 
-// Counts is what has become of records at an operator or port.
-type Counts struct {
-	Records, Late, Skipped, DeadLettered uint64
-	Expired                              uint64 // values of state handles that were removed for their age
-}
-
 // Clock is the watermark of the operators that have the same inputs.
 //
 // Some operators emit when time moves: they have held results back. Those behind them must not see the time move first,
@@ -201,6 +195,9 @@ type Task struct {
 	retryAt   int64      // the wall clock at which a record is tried again; until then none is read. 0: at once
 	full      int        // operators that take no more records
 	changes   []Undoer
+	flows     []flow
+	kept      map[int32]int // records that operators held when the task began, by operator
+	unwound   bool          // a user's function has panicked
 	logged    map[string]bool
 	onBad     func(Bad)
 }
@@ -228,7 +225,7 @@ type carry struct {
 
 // New makes a task with its ports. The chain is then compiled onto it, and Ready called.
 func New(spec *Spec, partition int32, ports []*Port, view View, onBad func(Bad)) *Task {
-	t := &Task{Spec: spec, Partition: partition, Ports: ports, View: view, onBad: onBad, logged: map[string]bool{}, ahead: eventtime.None}
+	t := &Task{Spec: spec, Partition: partition, Ports: ports, View: view, onBad: onBad, logged: map[string]bool{}, ahead: eventtime.None, kept: map[int32]int{}}
 	t.ctx.Task = t
 	for _, p := range ports {
 		p.seen, p.most = eventtime.None, eventtime.End
@@ -450,6 +447,11 @@ func (t *Task) Restore() error {
 		return err
 	}
 	t.resumed()
+	for _, s := range t.stateful {
+		if k, ok := s.(Keeper); ok {
+			t.kept[k.Operator()] = k.Keeps()
+		}
+	}
 	t.rearm()
 	t.state = Running
 	return nil

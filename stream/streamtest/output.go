@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/millstream-go/millstream/internal/eventtime"
+	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/onerror"
 	"github.com/millstream-go/millstream/stream/codec"
 )
@@ -76,35 +77,37 @@ func (d *Driver) Topics() []string { return d.log.names() }
 
 // Counts is what has become of the records at an operator.
 type Counts struct {
-	Records      uint64 // that a source has read, or a sink written
+	Records      uint64 // that came to it
+	Passed       uint64 // that it has handed on, written, or taken into its state
+	Filtered     uint64 // that it has left out, as it is to do
 	Late         uint64 // that came after all their windows had closed
 	Skipped      uint64 // that were dropped by an error policy, or wanted by no branch of a Split
 	DeadLettered uint64
-	Expired      uint64 // values of state handles that were removed for their age
+	Withdrawn    uint64 // that were taken back with the record that they came from, which was given up on elsewhere
+	Lapsed       uint64 // of a join: that came too late to be kept, and found no match
+	Held         int64  // that wait, less those that waited at the start
+	Expired      uint64 // values of state handles that were removed for their age; they are no records
 }
 
 // Counts returns the counts of the operators of this name, in all tasks since they were last started. An operator with
 // state has the name of its store, a source or sink that of its topic, any other that of its method, in lower case.
 func (d *Driver) Counts(operator string) Counts {
 	d.t.Helper()
-	var sum Counts
+	var sum task.Counts
 	found := false
 	for _, s := range d.slots {
 		for _, o := range s.task.Operators {
 			if o.Name == operator {
 				found = true
-				sum.Records += o.Records
-				sum.Late += o.Late
-				sum.Skipped += o.Skipped
-				sum.DeadLettered += o.DeadLettered
-				sum.Expired += o.Expired
+				sum.Add(&o.Counts)
 			}
 		}
 	}
 	if !found {
 		d.t.Fatalf("streamtest: the topology has no operator of the name %q", operator)
 	}
-	return sum
+	return Counts{Records: sum.In, Passed: sum.Passed, Filtered: sum.Filtered, Late: sum.Late, Skipped: sum.Skipped, DeadLettered: sum.DeadLettered,
+		Withdrawn: sum.Withdrawn, Lapsed: sum.Lapsed, Held: sum.Held, Expired: sum.Expired}
 }
 
 // Bad is a record that was given up on.

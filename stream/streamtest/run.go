@@ -270,6 +270,10 @@ func (d *Driver) commit() bool {
 			return true
 		}
 		deltas = append(deltas, delta)
+		if err := s.task.Ledger(); err != nil {
+			d.t.Fatalf("streamtest: records have disappeared: %v", err)
+			return true
+		}
 	}
 	epoch := d.epoch
 	d.epoch++
