@@ -99,6 +99,8 @@ func (g *Global[K, V]) Row(k K) *V {
 
 // JoinGlobal joins a record with the row whose key is made of it. Where there is no such key, row is nil too; inner says
 // that such a record is then skipped, and counted.
+//
+//go:noinline
 func JoinGlobal[G comparable, V, W, O any](op int32, g *Global[G, W], inner bool, key func(V) (G, bool), f func(V, *W) (O, bool), next task.Fn[O]) task.Fn[V] {
 	return func(c *task.Ctx, v V) {
 		c.Enter(op)
@@ -120,6 +122,8 @@ func JoinGlobal[G comparable, V, W, O any](op int32, g *Global[G, W], inner bool
 }
 
 // JoinGlobalKeyed is JoinGlobal for a keyed stream.
+//
+//go:noinline
 func JoinGlobalKeyed[K, G comparable, V, W, O any](op int32, g *Global[G, W], inner bool, key func(K, V) (G, bool), f func(V, *W) (O, bool), next task.KeyedFn[K, O]) task.KeyedFn[K, V] {
 	return func(c *task.Ctx, k K, v V) {
 		c.Enter(op)

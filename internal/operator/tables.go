@@ -13,6 +13,8 @@ import (
 
 // FilterRows keeps the rows for which keep is true. With every, a change of a row that is kept neither before nor after it
 // is handed on as well.
+//
+//go:noinline
 func FilterRows[K comparable, V any](op int32, keep func(K, V) bool, every bool, next task.KeyedFn[K, Change[V]]) task.KeyedFn[K, Change[V]] {
 	return func(c *task.Ctx, k K, ch Change[V]) {
 		c.Enter(op)
@@ -43,6 +45,8 @@ func FilteredLookup[K comparable, V any](keep func(K, V) bool, in Lookup[K, V]) 
 }
 
 // MapRows applies f to the rows.
+//
+//go:noinline
 func MapRows[K comparable, V, W any](op int32, f func(K, V) W, next task.KeyedFn[K, Change[W]]) task.KeyedFn[K, Change[V]] {
 	mapped := rowFn(f)
 	return func(c *task.Ctx, k K, ch Change[V]) {
@@ -103,6 +107,8 @@ func RowValues[K comparable, V any](op int32, next task.KeyedFn[K, V]) task.Keye
 }
 
 // JoinRow joins a record with the row of its key; f says whether there is a result.
+//
+//go:noinline
 func JoinRow[K comparable, V, W, O any](op int32, table Lookup[K, W], f func(V, *W) (O, bool), next task.KeyedFn[K, O]) task.KeyedFn[K, V] {
 	return func(c *task.Ctx, k K, v V) {
 		c.Enter(op)

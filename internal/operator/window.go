@@ -444,6 +444,8 @@ func (o *Windowed[K, A]) ClosedThrough() task.MarkerClosed {
 
 // Emit reshapes a result with a function of the user. Outside of a record, when time has moved or an epoch ends, it sees
 // to a result's rejection itself.
+//
+//go:noinline
 func Emit[K comparable, A, R any](op int32, f func(K, window.Span, A) R, next task.Fn[R]) WindowFn[K, A] {
 	return func(c *task.Ctx, k K, s window.Span, a A) {
 		c.Enter(op)

@@ -5,14 +5,14 @@ import "fmt"
 // The ledger: no record disappears. Each operator counts the records that come to it before it looks at them and, in
 // another place, what becomes of each. The two are equal whenever no record is under way, so at every cut:
 //
-//	in = passed + filtered + late + skipped + dead-lettered + withdrawn + expired + held
+//	in = passed + filtered + late + skipped + dead-lettered + withdrawn + lapsed + held
 //
 // And what the operators without state have passed has come to those behind them (see Flow).
 //
 // The counts are plain fields of a task, which one goroutine has at a time. A record costs an operator two additions.
 //
 // An operator that hands records on books them before it does so: a panic behind it must not leave it without an entry.
-// If it gives up on the record later, the entry is taken back; open tells whether there is one.
+// If it gives up on the record later, the entry is taken back: there is one if no record is missing.
 
 // Counts is what has become of the records that came to an operator since the task began on this instance.
 type Counts struct {
@@ -29,8 +29,6 @@ type Counts struct {
 	// AlsoLate is how much of Late is no record of its own: under Kafka Streams' rules one is late in each of its windows, and
 	// what comes as one aggregate of several records is late as often as there are.
 	AlsoLate uint64
-
-	open bool // the record at hand is not booked yet
 }
 
 // Add adds counts.
@@ -56,38 +54,20 @@ func (n *Counts) Missing() int64 {
 // Enter says that a record has come to the operator, which is at work from now on.
 func (c *Ctx) Enter(op int32) {
 	c.Op = op
-	n := &c.Task.Operators[op].Counts
-	n.In++
-	n.open = true
+	c.Task.Operators[op].In++
 }
 
 // Leave takes back that a record has come: what was done was for an operator that takes it only now.
-func (c *Ctx) Leave(op int32) {
-	n := &c.Task.Operators[op].Counts
-	n.In--
-	n.open = false
-}
+func (c *Ctx) Leave(op int32) { c.Task.Operators[op].In-- }
 
 // Pass books the record at hand of an operator as passed.
-func (c *Ctx) Pass(op int32) {
-	n := &c.Task.Operators[op].Counts
-	n.Passed++
-	n.open = false
-}
+func (c *Ctx) Pass(op int32) { c.Task.Operators[op].Passed++ }
 
 // Filter books it as filtered.
-func (c *Ctx) Filter(op int32) {
-	n := &c.Task.Operators[op].Counts
-	n.Filtered++
-	n.open = false
-}
+func (c *Ctx) Filter(op int32) { c.Task.Operators[op].Filtered++ }
 
 // Late books it as late.
-func (c *Ctx) Late(op int32) {
-	n := &c.Task.Operators[op].Counts
-	n.Late++
-	n.open = false
-}
+func (c *Ctx) Late(op int32) { c.Task.Operators[op].Late++ }
 
 // AlsoLate says that a record that is booked counts n times more as late.
 func (c *Ctx) AlsoLate(op int32, n uint64) {
@@ -97,43 +77,26 @@ func (c *Ctx) AlsoLate(op int32, n uint64) {
 }
 
 // Skip books it as skipped.
-func (c *Ctx) Skip(op int32) {
-	n := &c.Task.Operators[op].Counts
-	n.Skipped++
-	n.open = false
-}
+func (c *Ctx) Skip(op int32) { c.Task.Operators[op].Skipped++ }
 
 // Lapse books it as lapsed.
-func (c *Ctx) Lapse(op int32) {
-	n := &c.Task.Operators[op].Counts
-	n.Lapsed++
-	n.open = false
-}
+func (c *Ctx) Lapse(op int32) { c.Task.Operators[op].Lapsed++ }
 
 // Hold books it as held.
-func (c *Ctx) Hold(op int32) {
-	n := &c.Task.Operators[op].Counts
-	n.Held++
-	n.open = false
-}
+func (c *Ctx) Hold(op int32) { c.Task.Operators[op].Held++ }
 
 // Release says that the operator goes on with a record that it held: it comes to it anew.
-func (c *Ctx) Release(op int32) {
-	n := &c.Task.Operators[op].Counts
-	n.Held--
-	n.open = true
-}
+func (c *Ctx) Release(op int32) { c.Task.Operators[op].Held-- }
 
 // unbook takes the entry of the record at hand back.
 func (n *Counts) unbook() {
 	switch {
-	case n.open:
+	case n.Missing() > 0: // there is none
 	case n.Passed > 0:
 		n.Passed--
 	default:
 		n.In++ // a timer's: no record has come
 	}
-	n.open = false
 }
 
 // Keeper is an operator that holds records, and knows how many.
