@@ -22,7 +22,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	_ = flag.Set("test.parallel", "4") // they wait more than they compute; -parallel says otherwise
+	flag.Parse()
+	if !testing.Short() {
+		_ = flag.Set("test.parallel", "4") // they wait more than they compute
+	}
 	goleak.VerifyTestMain(m)
 }
 

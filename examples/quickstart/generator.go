@@ -20,7 +20,7 @@ const (
 // goes by. A tenth of them is declined, all are up to a second out of order, and of the new ones one in two hundred is
 // late.
 func generate(ctx context.Context, brokers []string, topic string, withBacklog bool) error {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.DefaultProduceTopic(topic), kgo.RecordPartitioner(kgo.RoundRobinPartitioner()))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.DisableClientMetrics(), kgo.DefaultProduceTopic(topic), kgo.RecordPartitioner(kgo.RoundRobinPartitioner()))
 	if err != nil {
 		return fmt.Errorf("generate payments: %w", err)
 	}

@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -101,6 +102,8 @@ func watch(ctx context.Context, app *stream.App, brokers []string, t topics, out
 		return <-ended
 	}
 
+	var generating sync.WaitGroup
+	defer generating.Wait()
 	limit, cancel := context.WithDeadline(ctx, began.Add(o.length))
 	defer cancel()
 	from, err := v.ready(limit, ended)
@@ -110,7 +113,7 @@ func watch(ctx context.Context, app *stream.App, brokers []string, t topics, out
 	}
 	tellStart(out, t, from)
 	generated := make(chan error, 1)
-	go func() { generated <- generate(limit, brokers, t.payments, len(from) == 0) }()
+	generating.Go(func() { generated <- generate(limit, brokers, t.payments, len(from) == 0) })
 
 	if err := v.show(limit, ended, generated); err != nil {
 		_ = stop()

@@ -36,7 +36,10 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "MILLSTREAM_INTEGRATION is set: KAFKA_BOOTSTRAP must name a broker")
 		os.Exit(1)
 	}
-	_ = flag.Set("test.parallel", "4") // they wait more than they compute; -parallel says otherwise
+	flag.Parse()
+	if !testing.Short() {
+		_ = flag.Set("test.parallel", "4") // they wait more than they compute
+	}
 	// Of a closed client this one may stay behind: it counts fetches, and misses one now and then (franz-go v1.22.2). A client
 	// that was not closed has others.
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/twmb/franz-go/pkg/kgo.(*fetchManager).manageFetchConcurrency"))

@@ -631,8 +631,8 @@ func (h fileHandler) Deliver(b source.Batch) {
 	part := h.s.parts[b.Partition]
 	h.s.mu.Unlock()
 	if part != nil {
-		part.gate.Lock() // its topic's beginning is being told
-		part.gate.Unlock()
+		part.gate.Lock() // while its topic's beginning is being told
+		defer part.gate.Unlock()
 	}
 	h.engine.Deliver(b)
 }

@@ -155,22 +155,24 @@ func (s *Store) openError(err error) error {
 // closeDB closes the database, or abandons it if it cannot be closed.
 func (s *Store) closeDB() error {
 	done := make(chan error, 1)
-	go func() {
-		var err error
-		defer func() { done <- err }()
-		defer recovered(&err)
-		err = s.db.Close()
-	}()
+	go func() { done <- s.shut() }()
 	select {
 	case <-s.guard.stalled:
 		return s.giveUp()
 	case err := <-done:
-		s.cache.Unref()
-		if err != nil {
-			return fmt.Errorf("close the database in %s: %w", s.path("db"), err)
-		}
-		return nil
+		return err
 	}
+}
+
+// shut closes the database, and does not return if that has to write and the store has failed.
+func (s *Store) shut() (err error) {
+	defer recovered(&err)
+	err = s.db.Close()
+	s.cache.Unref()
+	if err != nil {
+		return fmt.Errorf("close the database in %s: %w", s.path("db"), err)
+	}
+	return nil
 }
 
 // panicked is a panic of Pebble's.

@@ -286,6 +286,11 @@ func (s *Store) close() error {
 	select {
 	case <-s.drained:
 	case <-s.guard.stalled:
+		// Pebble repeats a compaction that cannot read its files at once, and for ever; only Close ends that.
+		go func() {
+			<-s.drained
+			_ = s.shut()
+		}()
 		return s.giveUp()
 	}
 	if err := s.closeDB(); err != nil {
