@@ -77,6 +77,9 @@ type Driver struct {
 	bad   []Bad
 	seen  map[string]bool // bad records that were reported
 	err   error           // why the application has stopped
+	// explain notes what has become of records; nil without the option. described is the topology's description, for it.
+	explain   *explainer
+	described string
 
 	// Of the process: lost in a crash.
 	store     *store.Store
@@ -107,7 +110,14 @@ func New(t TB, topo *stream.Topology, opts ...Option) *Driver {
 	for _, f := range opts {
 		f(&o)
 	}
+	if err := o.checkExplain(); err != nil {
+		t.Fatalf("streamtest: %v", err)
+		return nil
+	}
 	d := &Driver{t: t, o: o, ctx: context.Background(), now: o.start.UnixMilli(), timed: !o.start.Equal(firstDay()), turn: map[string]int32{}, read: map[string]int{}, seen: map[string]bool{}}
+	if o.explain {
+		d.explain = &explainer{last: map[string]string{}}
+	}
 	if !d.compile(topo) {
 		return nil
 	}
@@ -125,6 +135,9 @@ func (d *Driver) compile(topo *stream.Topology) bool {
 	if d.prog, d.ends, err = topo.Program(d.o.app, d.o.semantics); err != nil {
 		d.t.Fatalf("streamtest: the topology has mistakes:\n%v", err)
 		return false
+	}
+	if d.explain != nil {
+		d.described = topo.Describe(stream.JSON)
 	}
 	if d.o.exchange == stream.InMemory {
 		d.prog.InMemory()
@@ -227,6 +240,9 @@ func (d *Driver) wall() time.Time { return time.UnixMilli(d.now).UTC() }
 func (d *Driver) note(b task.Bad) {
 	if b.Doubted || b.Again {
 		return
+	}
+	if d.explain != nil && b.Partition.Stream != "" {
+		d.explain.bad = &b
 	}
 	if id := b.Operator + " " + b.Partition.String() + " " + b.Position.String(); b.Partition.Stream != "" {
 		if d.seen[id] {

@@ -36,8 +36,9 @@ type partition struct {
 type entry struct {
 	sink.Record
 	offset  int64
-	open    bool // its transaction is
-	advance bool // it is a mark; Time is where to
+	open    bool    // its transaction is
+	advance bool    // it is a mark; Time is where to
+	origin  *Origin // the source's record that it was made of, if that is noted
 }
 
 func newBroker(d *Driver) *broker {

@@ -24,6 +24,7 @@ type options struct {
 	overlap    bool
 	exchange   stream.Exchange
 	mayStop    bool
+	explain    bool
 	semantics  stream.Semantics
 	start      time.Time
 	takes      func(operator string, v any) time.Duration

@@ -138,7 +138,9 @@ func (d *Driver) turnOf(s *slot) (worked bool) {
 		}
 	}
 	worked = d.answer(s.task) || worked
+	after := d.explain.watch(s)
 	stepped, err := s.task.Step(d.now, d.o.batch)
+	after()
 	if err == nil {
 		err = d.take(s.task)
 	}
@@ -270,6 +272,9 @@ func (d *Driver) commit() bool {
 			return true
 		}
 		deltas = append(deltas, delta)
+		if d.explain != nil {
+			d.explain.cut(delta)
+		}
 		if err := s.task.Ledger(); err != nil {
 			d.t.Fatalf("streamtest: records have disappeared: %v", err)
 			return true

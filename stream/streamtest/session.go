@@ -133,6 +133,9 @@ func (s *session) Produce(_ context.Context, recs []sink.Record) error {
 			return fmt.Errorf("record for partition %d of the topic %q, which has %d", r.Partition, r.Stream, len(t.partitions))
 		}
 		e := t.choose(r).append(*r, s.transactional(), false)
+		if x := s.b.d.explain; x != nil && x.under != nil {
+			e.origin = &x.under.origin
+		}
 		s.txn = append(s.txn, e)
 	}
 	return nil
@@ -173,6 +176,9 @@ func (s *session) Commit(_ context.Context, positions []connect.PositionCommit) 
 
 // finish ends the epoch. A transaction's end takes an offset in each of its partitions.
 func (s *session) finish(commit bool) {
+	if x := s.b.d.explain; x != nil {
+		x.finish(commit)
+	}
 	touched := map[*partition]bool{}
 	for _, e := range s.txn {
 		p := s.b.topics[e.Stream].partitions[e.Partition]
