@@ -37,6 +37,8 @@ type load struct {
 	again int            // records that were sent again
 	late  [][]put
 	tries int
+	// copies were sent so far. Nobody sends while another does.
+	copies int
 }
 
 // put is one record of a request: events of one key, one after the other.
@@ -119,15 +121,16 @@ func (l *load) repeat(ctx context.Context, batch []put) error {
 	for _, p := range batch {
 		l.again += len(p.events)
 	}
-	return l.send(ctx, another(batch))
+	return l.send(ctx, l.another(batch))
 }
 
-// another is the same with other copies.
-func another(batch []put) (list []put) {
+// another is the same as copies that there were not before: a copy that is in the stream twice could be in two shards.
+func (l *load) another(batch []put) (list []put) {
+	l.copies++
 	for _, p := range batch {
 		q := put{key: p.key}
 		for _, e := range p.events {
-			e.Copy++
+			e.Copy = l.copies
 			q.events = append(q.events, e)
 		}
 		list = append(list, q)
@@ -155,7 +158,7 @@ func (l *load) send(ctx context.Context, batch []put) error {
 			if err := pause(ctx, 20*time.Millisecond); err != nil {
 				return err
 			}
-			batch = another(batch)
+			batch = l.another(batch)
 			continue
 		}
 		l.tries = 0
