@@ -117,7 +117,7 @@ func pipe(ctx context.Context, o options, p *place, v *view, ended chan error) e
 		}
 		if v.made < o.visits && ctx.Err() == nil {
 			half := v.made < o.visits/2
-			if err := makeVisits(ctx, p.client, v.n.visits, v.run, v.made, min(batch, o.visits-v.made)); err != nil {
+			if err := makeVisits(ctx, p.visitor, v.n.visits, v.run, v.made, min(batch, o.visits-v.made)); err != nil {
 				return err
 			}
 			v.made = min(v.made+batch, o.visits)

@@ -19,6 +19,7 @@ import (
 // place is the Kinesis and the Kafka that the pipeline works on. Those of this process have what it needs, and forget it at the end.
 type place struct {
 	client  *api.Client
+	visitor *api.Client // writes the visits
 	http    *http.Client
 	brokers []string
 	fake    *kinesistest.Server // or nil
@@ -46,6 +47,12 @@ func open(o options, n names) (_ *place, err error) {
 			c.BaseEndpoint = aws.String(o.endpoint)
 		}
 		p.client = api.New(c)
+		// A connection that is used again may be closed by the other side just then, and the SDK sends the request once more
+		// without knowing whether it was served: visits would be in the stream twice, and come through twice.
+		once := http.DefaultTransport.(*http.Transport).Clone()
+		once.DisableKeepAlives = true
+		c.HTTPClient = &http.Client{Transport: once}
+		p.visitor = api.New(c)
 	} else {
 		if p.fake, err = kinesistest.Start(kinesistest.Options{}); err != nil {
 			return nil, err
@@ -54,6 +61,7 @@ func open(o options, n names) (_ *place, err error) {
 		p.http = p.fake.HTTPClient()
 		p.client = api.New(api.Options{Region: "local", BaseEndpoint: aws.String(p.fake.URL()), HTTPClient: p.http,
 			Credentials: credentials.NewStaticCredentialsProvider("any", "any", "")})
+		p.visitor = p.client
 	}
 	if o.brokers == "" {
 		if p.broker, err = kafkatest.Start("", map[string]int32{n.views: 4, n.dead: 1}); err != nil {
