@@ -21,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/millstream-go/millstream/benchmarks/measure"
 	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/connect/kafka"
 	"github.com/millstream-go/millstream/snapshot"
@@ -228,7 +229,7 @@ func (m *meter) report() error {
 	secs := time.Since(m.start).Seconds()
 	f := figures{
 		Workload: *workload, Emit: *emit, Guarantee: *guarantee, Workers: *workers,
-		Records: n, Outputs: m.outputs.Load(), Inserts: m.inserts.Load(), Seconds: secs, PeakRSS: peakRSS(),
+		Records: n, Outputs: m.outputs.Load(), Inserts: m.inserts.Load(), Seconds: secs, PeakRSS: int64(measure.PeakMiB()),
 		FirstMS: m.first.Load(), FirstCPU: float64(m.cpu1.Load()) / 1e6,
 	}
 	if n > 0 {
@@ -258,14 +259,4 @@ func sinceExec() time.Duration {
 }
 
 // cpu is user and system time of this process, in microseconds.
-func cpu() int64 {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return u.Utime.Sec*1e6 + u.Utime.Usec + u.Stime.Sec*1e6 + u.Stime.Usec
-}
-
-func peakRSS() int64 {
-	var u syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-	return u.Maxrss / 1024
-}
+func cpu() int64 { return measure.Read().CPU.Microseconds() }

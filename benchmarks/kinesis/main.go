@@ -24,6 +24,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	api "github.com/aws/aws-sdk-go-v2/service/kinesis"
+
+	"github.com/millstream-go/millstream/benchmarks/measure"
 )
 
 const streamName, recordSize = "events", 100
@@ -53,7 +55,7 @@ func main() {
 			}
 			defer pprof.StopCPUProfile()
 		}
-		return measure(ctx, *engine, *url, *records, os.Stdout)
+		return timed(ctx, *engine, *url, *records, os.Stdout)
 	}()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "kinesis:", err)
@@ -81,8 +83,8 @@ type figures struct {
 	PeakMiB   float64 `json:"peak_rss_mib"`
 }
 
-// measure runs an engine until it has seen all records. CPU is that of the whole process; steady from 30 to 95 percent of the records.
-func measure(ctx context.Context, engine, url string, records int64, out io.Writer) error {
+// timed runs an engine until it has seen all records. CPU is that of the whole process; steady from 30 to 95 percent of the records.
+func timed(ctx context.Context, engine, url string, records int64, out io.Writer) error {
 	run := engines[engine]
 	if run == nil {
 		return fmt.Errorf("there is no engine %q", engine)
@@ -90,17 +92,17 @@ func measure(ctx context.Context, engine, url string, records int64, out io.Writ
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var n, sum atomic.Int64
-	var from, to atomic.Pointer[reading]
+	var from, to atomic.Pointer[measure.Reading]
 	first, last := records*30/100, records*95/100
 	began := time.Now()
 	err := run(ctx, client(url), func(number int64) {
 		sum.Add(number)
 		switch i := n.Add(1); i {
 		case first:
-			r := read()
+			r := measure.Read()
 			from.Store(&r)
 		case last:
-			r := read()
+			r := measure.Read()
 			to.Store(&r)
 		case records:
 			cancel()
@@ -109,13 +111,13 @@ func measure(ctx context.Context, engine, url string, records int64, out io.Writ
 	if err != nil {
 		return err
 	}
-	end := read()
+	end := measure.Read()
 	a, b := from.Load(), to.Load()
 	if a == nil || b == nil {
 		return errors.New("the stream was not read to its end")
 	}
 	us := func(cpu time.Duration, n int64) float64 { return float64(cpu.Nanoseconds()) / 1000 / float64(n) }
-	took := end.wall.Sub(began).Seconds()
+	took := end.Wall.Sub(began).Seconds()
 	return json.NewEncoder(out).Encode(figures{Engine: engine, Records: records, Verified: n.Load() == records && sum.Load() == records*(records-1)/2, Seconds: took, PerSecond: float64(records) / took,
-		CPU: us(end.cpu, records), Steady: us(b.cpu-a.cpu, last-first), PerCPU: 1e6 / us(end.cpu, records), PeakMiB: peakMiB()})
+		CPU: us(end.CPU, records), Steady: us(b.CPU-a.CPU, last-first), PerCPU: 1e6 / us(end.CPU, records), PeakMiB: measure.PeakMiB()})
 }

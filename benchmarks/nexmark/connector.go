@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/millstream-go/millstream/benchmarks/measure"
 	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/sink"
 	"github.com/millstream-go/millstream/source"
@@ -65,7 +66,7 @@ type connector struct {
 	rows, sum atomic.Uint64
 	epochs    int
 	// first and last are what was measured when the first events were handed out, and at the last commit.
-	first, last reading
+	first, last measure.Reading
 }
 
 var _ connect.Connector = (*connector)(nil)
@@ -157,7 +158,7 @@ func (s *session) Run(ctx context.Context, h connect.Handler) error {
 	case <-ctx.Done():
 		return nil
 	}
-	s.c.first = read()
+	s.c.first = measure.Read()
 	f := &feed{session: s, h: h, next: make([]uint64, s.c.partitions), quota: make([]uint64, s.c.partitions)}
 	for i := range parts {
 		for range blocksPerPartition {
@@ -324,7 +325,7 @@ func (s *session) Commit(_ context.Context, at []connect.PositionCommit) error {
 		s.committed[p.Partition] = connect.Committed{Position: p.Next, Metadata: p.Metadata}
 	}
 	s.c.epochs++
-	s.c.last = read()
+	s.c.last = measure.Read()
 	return nil
 }
 

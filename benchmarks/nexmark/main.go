@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/millstream-go/millstream/benchmarks/measure"
 	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/stream"
 )
@@ -132,7 +133,7 @@ func (r run) do(ctx context.Context) (f figures, err error) {
 	}
 	n := float64(r.events)
 	f = figures{Query: r.query, Events: r.events, JitterMS: r.jitter, Workers: r.workers, Rows: c.rows.Load(), Hash: fmt.Sprintf("%016x", c.sum.Load()),
-		PerS: n / c.last.wall.Sub(c.first.wall).Seconds(), CPU: float64((c.last.cpu - c.first.cpu).Nanoseconds()) / 1e3 / n, PeakMiB: peakMiB(), Epochs: c.epochs}
+		PerS: n / c.last.Wall.Sub(c.first.Wall).Seconds(), CPU: float64((c.last.CPU - c.first.CPU).Nanoseconds()) / 1e3 / n, PeakMiB: measure.PeakMiB(), Epochs: c.epochs}
 	if r.query == "q12" {
 		f.Counted = c.sum.Load()
 	}

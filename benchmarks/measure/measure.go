@@ -1,4 +1,5 @@
-package main
+// Package measure reads what a benchmark's own process has cost so far.
+package measure
 
 import (
 	"bytes"
@@ -9,23 +10,24 @@ import (
 	"time"
 )
 
-// reading is the wall clock and the CPU time of the process, user and system.
-type reading struct {
-	wall time.Time
-	cpu  time.Duration
+// Reading is the wall clock and the CPU time of the process, user and system. The CPU time is 0 where it cannot be had.
+type Reading struct {
+	Wall time.Time
+	CPU  time.Duration
 }
 
-func read() reading {
+// Read reads both.
+func Read() Reading {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		return reading{wall: time.Now()}
+		return Reading{Wall: time.Now()}
 	}
-	return reading{time.Now(), time.Duration(u.Utime.Nano() + u.Stime.Nano())}
+	return Reading{time.Now(), time.Duration(u.Utime.Nano() + u.Stime.Nano())}
 }
 
-// peakMiB is the largest resident memory of the process so far. Linux keeps it for the program alone; getrusage would
+// PeakMiB is the largest resident memory of the process so far. Linux keeps it for the program alone; getrusage would
 // begin with that of the process that started it.
-func peakMiB() float64 {
+func PeakMiB() float64 {
 	status, err := os.ReadFile("/proc/self/status")
 	if err == nil {
 		for line := range bytes.Lines(status) {
