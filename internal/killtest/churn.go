@@ -101,20 +101,20 @@ func (c *churn) run(ctx context.Context, d *driver) error {
 		return err
 	}
 	f := d.fleet
-	f.mu.Lock()
+	f.Lock()
 	f.timed, f.lastEpoch = true, time.Now()
-	f.mu.Unlock()
+	f.Unlock()
 	end := time.Now().Add(c.length)
 	var brokers sync.WaitGroup
 	var bounced error
 	brokers.Go(func() { bounced = c.brokers(ctx, d, end) })
 	err := c.instances(ctx, d, end)
 	brokers.Wait()
-	f.mu.Lock()
+	f.Lock()
 	f.stood()
 	f.timed = false
 	c.standstill = f.standstill
-	f.mu.Unlock()
+	f.Unlock()
 	return errors.Join(err, bounced)
 }
 
@@ -182,24 +182,24 @@ func (c *churn) instances(ctx context.Context, d *driver, end time.Time) error {
 	faults := []func(context.Context, *driver, *instance) error{c.kill, c.gone, c.freeze, c.end, c.leave}
 	turn, order := 0, d.rng.Perm(len(faults))
 	for time.Now().Before(end) {
-		if err := f.trouble(); err != nil {
+		if err := f.Trouble(); err != nil {
 			return err
 		}
 		if err := pause(ctx, time.Duration(500+d.rng.IntN(2500))*time.Millisecond); err != nil {
 			return err
 		}
 		x := f.instances[d.rng.IntN(len(f.instances))]
-		f.mu.Lock()
-		alive, working := x.alive, 0
+		f.Lock()
+		alive, working := x.Alive, 0
 		for _, y := range f.instances {
-			if y != x && y.alive && !y.stopped && !y.ending {
+			if y != x && y.Alive && !y.Frozen && !y.Ending {
 				working++
 			}
 		}
-		f.mu.Unlock()
+		f.Unlock()
 		if !alive {
-			d.note("%s joins", x.name)
-			if err := x.start(); err != nil {
+			d.note("%s joins", x.Name)
+			if err := x.Start(); err != nil {
 				return err
 			}
 			continue
@@ -215,36 +215,36 @@ func (c *churn) instances(ctx context.Context, d *driver, end time.Time) error {
 		}
 		turn++
 	}
-	return f.trouble()
+	return f.Trouble()
 }
 
 // kill kills a process, which starts again at once.
 func (c *churn) kill(_ context.Context, d *driver, x *instance) error {
-	x.signal(syscall.SIGKILL)
+	x.Signal(syscall.SIGKILL)
 	d.died(x, random)
 	return nil
 }
 
 // gone kills a process and leaves it dead until its turn to join.
 func (c *churn) gone(_ context.Context, d *driver, x *instance) error {
-	d.fleet.mu.Lock()
-	x.hold = true
-	d.fleet.mu.Unlock()
-	x.signal(syscall.SIGKILL)
+	d.fleet.Lock()
+	x.Stays = true
+	d.fleet.Unlock()
+	x.Signal(syscall.SIGKILL)
 	d.died(x, "gone")
 	return nil
 }
 
 // freeze stops a process for longer than its session.
 func (c *churn) freeze(ctx context.Context, d *driver, x *instance) error {
-	d.note("zombie %s stops", x.name)
-	x.signal(syscall.SIGSTOP)
+	d.note("zombie %s stops", x.Name)
+	x.Signal(syscall.SIGSTOP)
 	if err := pause(ctx, session+time.Duration(500+d.rng.IntN(3000))*time.Millisecond); err != nil {
 		return err
 	}
-	x.signal(syscall.SIGCONT)
+	x.Signal(syscall.SIGCONT)
 	d.zombies++
-	d.note("zombie %s goes on", x.name)
+	d.note("zombie %s goes on", x.Name)
 	return nil
 }
 
@@ -253,9 +253,9 @@ const patience = 60 * time.Second
 
 // end ends a process, which keeps its place in the group.
 func (c *churn) end(_ context.Context, d *driver, x *instance) error {
-	d.note("%s is ended", x.name)
-	x.signal(syscall.SIGTERM)
-	return d.awaited(patience, "end", x, func() bool { return !x.alive })
+	d.note("%s is ended", x.Name)
+	x.Signal(syscall.SIGTERM)
+	return d.awaited(patience, "end", x, func() bool { return !x.Alive })
 }
 
 func (c *churn) leave(_ context.Context, d *driver, x *instance) error {

@@ -127,7 +127,7 @@ func (c *cluster) drained(ctx context.Context, f *fleet, patience time.Duration)
 		if lag < least {
 			least, since = lag, time.Now()
 		}
-		if err := f.trouble(); err != nil {
+		if err := f.Trouble(); err != nil {
 			return err
 		}
 		if time.Since(since) > patience {

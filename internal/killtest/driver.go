@@ -86,10 +86,10 @@ func runOne(ctx context.Context, o options) (*verdict, error) {
 		args = append(args, "-metadata", "1s")
 	}
 	f := newFleet(ctx, o.bin, o.dir, n, args)
-	defer f.killAll()
+	defer f.KillAll()
 	d := &driver{options: o, fleet: f, load: l, cluster: c, rng: rand.New(rand.NewPCG(o.seed, 2)), steps: map[string]int{}}
 	if err := d.run(ctx); err != nil {
-		if t := f.trouble(); t != nil {
+		if t := f.Trouble(); t != nil {
 			err = t
 		}
 		if o.planted && f.noticed() {
@@ -122,7 +122,7 @@ func (d *driver) run(ctx context.Context) error {
 		first = 1
 	}
 	for _, x := range d.fleet.instances[:first] {
-		if err := x.start(); err != nil {
+		if err := x.Start(); err != nil {
 			return err
 		}
 	}
@@ -130,7 +130,7 @@ func (d *driver) run(ctx context.Context) error {
 	defer stop()
 	d.load.pace(d.rate)
 	go d.load.run(sending)
-	if !d.fleet.until(60*time.Second, func() bool { return d.all(func(x *instance) bool { return !x.alive || x.epochs > 2 }) }) {
+	if !d.fleet.Until(60*time.Second, func() bool { return d.all(func(x *instance) bool { return !x.Alive || x.epochs > 2 }) }) {
 		return fmt.Errorf("the processes did not commit an epoch each within 60 s; see %s", d.dir)
 	}
 	if d.churn != nil {
@@ -161,7 +161,7 @@ func (d *driver) run(ctx context.Context) error {
 func (d *driver) finish(ctx context.Context) error {
 	d.note("closing: %d kills, %d zombies, %d records", d.kills, d.zombies, d.load.next-1)
 	d.load.pause(false)
-	if err := d.fleet.startAll(); err != nil { // those that have left
+	if err := d.fleet.StartAll(); err != nil { // those that have left
 		return err
 	}
 	if err := d.load.flush(ctx); err != nil {
@@ -181,10 +181,10 @@ func (d *driver) finish(ctx context.Context) error {
 	if err := d.settled(ctx); err != nil {
 		return err
 	}
-	if err := d.fleet.stopAll(); err != nil {
+	if err := d.fleet.StopAll(20 * time.Second); err != nil {
 		return err
 	}
-	if err := d.fleet.startAll(); err != nil {
+	if err := d.fleet.StartAll(); err != nil {
 		return err
 	}
 	d.load.probe(ctx)
@@ -194,7 +194,7 @@ func (d *driver) finish(ctx context.Context) error {
 	if err := d.settled(ctx); err != nil {
 		return err
 	}
-	return d.fleet.stopAll()
+	return d.fleet.StopAll(20 * time.Second)
 }
 
 // settled waits until all is processed and nothing is committed any more.
@@ -214,8 +214,8 @@ func (d *driver) settled(ctx context.Context) error {
 }
 
 func (d *driver) epochs() int {
-	d.fleet.mu.Lock()
-	defer d.fleet.mu.Unlock()
+	d.fleet.Lock()
+	defer d.fleet.Unlock()
 	return d.fleet.total
 }
 
@@ -243,7 +243,7 @@ func (d *driver) pick(not ...*instance) (*instance, error) {
 	}
 	from := d.rng.IntN(len(able))
 	var got *instance
-	if !d.fleet.until(60*time.Second, func() bool {
+	if !d.fleet.Until(60*time.Second, func() bool {
 		if d.fleet.epochs == 0 {
 			return false
 		}
@@ -262,16 +262,16 @@ func (d *driver) pick(not ...*instance) (*instance, error) {
 }
 
 // counts says that the end of this process would count. The fleet is locked.
-func (x *instance) counts() bool { return x.alive && !x.stopped && !x.ending && x.epochs > 0 }
+func (x *instance) counts() bool { return x.Alive && !x.Frozen && !x.Ending && x.epochs > 0 }
 
 // died counts a kill. The fleet is not locked.
 func (d *driver) died(x *instance, place string) {
 	d.kills++
 	d.steps[place]++
-	d.fleet.mu.Lock()
+	d.fleet.Lock()
 	d.fleet.epochs = 0
-	d.fleet.mu.Unlock()
-	d.note("kill %d: %s at %s", d.kills, x.name, place)
+	d.fleet.Unlock()
+	d.note("kill %d: %s at %s", d.kills, x.Name, place)
 }
 
 func (d *driver) do(ctx context.Context, a action) error {
@@ -300,20 +300,20 @@ func (d *driver) kill(ctx context.Context, place string) error {
 			if err := pause(ctx, time.Duration(d.rng.IntN(150))*time.Millisecond); err != nil {
 				return err
 			}
-			d.fleet.mu.Lock()
+			d.fleet.Lock()
 			ok := x.counts() && d.fleet.epochs > 0
-			d.fleet.mu.Unlock()
+			d.fleet.Unlock()
 			if !ok {
 				continue
 			}
-			x.signal(syscall.SIGKILL)
+			x.Signal(syscall.SIGKILL)
 			d.died(x, random)
 			return nil
 		}
 		if d.dies(x, place, 1+d.rng.IntN(3), 5*time.Second) {
 			return nil
 		}
-		if err := d.fleet.trouble(); err != nil {
+		if err := d.fleet.Trouble(); err != nil {
 			return err
 		}
 		if try == 5 {
@@ -324,21 +324,21 @@ func (d *driver) kill(ctx context.Context, place string) error {
 
 // dies makes a process end at a place, and counts that if it counts.
 func (d *driver) dies(x *instance, place string, nth int, limit time.Duration) bool {
-	x.tell("die %s %d", place, nth)
+	x.Tell("die %s %d", place, nth)
 	return d.dead(x, place, limit)
 }
 
 func (d *driver) dead(x *instance, place string, limit time.Duration) bool {
-	pid := x.pid
-	if !d.fleet.until(limit, func() bool { return x.pid != pid || x.at == place || !x.alive }) {
-		x.tell("forget")
+	pid := x.Pid
+	if !d.fleet.Until(limit, func() bool { return x.Pid != pid || x.at == place || !x.Alive }) {
+		x.Tell("forget")
 		return false
 	}
-	d.fleet.mu.Lock()
+	d.fleet.Lock()
 	ok := d.fleet.epochs > 0
-	d.fleet.mu.Unlock()
+	d.fleet.Unlock()
 	if !ok {
-		d.note("a kill of %s at %s does not count", x.name, place)
+		d.note("a kill of %s at %s does not count", x.Name, place)
 		return false
 	}
 	d.died(x, place)
@@ -351,15 +351,15 @@ func (d *driver) away(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.fleet.mu.Lock()
-	x.hold = true
-	d.fleet.mu.Unlock()
-	x.signal(syscall.SIGKILL)
+	d.fleet.Lock()
+	x.Stays = true
+	d.fleet.Unlock()
+	x.Signal(syscall.SIGKILL)
 	d.died(x, random)
 	time.AfterFunc(session+time.Second+time.Duration(d.rng.IntN(1000))*time.Millisecond, func() {
 		if ctx.Err() == nil {
-			if err := x.start(); err != nil {
-				d.fleet.fail(err)
+			if err := x.Start(); err != nil {
+				d.fleet.Fail(err)
 			}
 		}
 	})

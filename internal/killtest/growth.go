@@ -39,9 +39,9 @@ func (g *growth) run(ctx context.Context, d *driver) error {
 	if err := d.leaves(gone, 20*time.Second); err != nil {
 		return err
 	}
-	f.mu.Lock()
+	f.Lock()
 	f.instances = f.instances[:2]
-	f.mu.Unlock()
+	f.Unlock()
 	if err := g.resize(ctx, d, f.instances, 2); err != nil {
 		return err
 	}
@@ -55,18 +55,18 @@ func (g *growth) note(instances, workers int) {
 // resize gives all instances this many workers, one after the other, and waits until each of them works.
 func (g *growth) resize(_ context.Context, d *driver, all []*instance, workers int) error {
 	for _, x := range all {
-		d.fleet.mu.Lock()
-		runs := x.alive
+		d.fleet.Lock()
+		runs := x.Alive
 		x.workers = workers
-		d.fleet.mu.Unlock()
+		d.fleet.Unlock()
 		if runs {
-			x.signal(syscall.SIGTERM)
-			if err := d.awaited(20*time.Second, "end", x, func() bool { return !x.alive }); err != nil {
+			x.Signal(syscall.SIGTERM)
+			if err := d.awaited(20*time.Second, "end", x, func() bool { return !x.Alive }); err != nil {
 				return err
 			}
 		}
-		d.note("%s starts with %d workers", x.name, workers)
-		if err := x.start(); err != nil {
+		d.note("%s starts with %d workers", x.Name, workers)
+		if err := x.Start(); err != nil {
 			return err
 		}
 		if err := d.awaited(60*time.Second, "commit", x, func() bool { return x.epochs > 0 }); err != nil {
@@ -105,7 +105,7 @@ func (g *growth) grow(ctx context.Context, d *driver) error {
 	if err != nil {
 		return err
 	}
-	victim.signal(syscall.SIGKILL)
+	victim.Signal(syscall.SIGKILL)
 	d.died(victim, random)
 	missing := map[int32]bool{}
 	for p := g.From; p < g.To; p++ {
@@ -125,7 +125,7 @@ func (g *growth) grow(ctx context.Context, d *driver) error {
 			g.NoticedS = time.Since(began).Seconds()
 			return nil
 		}
-		if err := d.fleet.trouble(); err != nil {
+		if err := d.fleet.Trouble(); err != nil {
 			return err
 		}
 		if err := pause(ctx, 50*time.Millisecond); err != nil {

@@ -3,7 +3,7 @@
 //
 // "killtest app" is one process of the application under test (topology.go), with the hooks by which it dies at a step
 // of the commit protocol (app.go). "killtest run" is the driver: it sends the input (load.go), starts, kills and
-// freezes three such processes (instance.go, plan.go, driver.go), and hands all topics to the oracle (oracle.go,
+// freezes three such processes (internal/process, instance.go, plan.go, driver.go), and hands all topics to the oracle (oracle.go,
 // state.go). "killtest cluster" is another driver (churn.go), for scripts/clustertest.sh: instances come and go while the
 // brokers of a cluster are restarted and killed.
 package main

@@ -70,12 +70,12 @@ func (r *rolling) replace(ctx context.Context, d *driver, x *instance) error {
 		return err
 	}
 	before := d.elsewhere(x)
-	d.note("%s is replaced", x.name)
-	x.signal(syscall.SIGTERM)
-	if err := d.awaited(20*time.Second, "end", x, func() bool { return !x.alive }); err != nil {
+	d.note("%s is replaced", x.Name)
+	x.Signal(syscall.SIGTERM)
+	if err := d.awaited(20*time.Second, "end", x, func() bool { return !x.Alive }); err != nil {
 		return err
 	}
-	if err := x.start(); err != nil {
+	if err := x.Start(); err != nil {
 		return err
 	}
 	began := time.Now()
@@ -96,8 +96,8 @@ func (r *rolling) kill(ctx context.Context, d *driver, x *instance) error {
 		return err
 	}
 	f := d.fleet
-	f.mu.Lock()
-	x.hold = true
+	f.Lock()
+	x.Stays = true
 	left := map[string]bool{} // it was replaced and nothing has moved since, so that these are its tasks
 	for t := range x.has {
 		left[t] = true
@@ -105,8 +105,8 @@ func (r *rolling) kill(ctx context.Context, d *driver, x *instance) error {
 	for _, y := range f.instances {
 		clear(y.has)
 	}
-	f.mu.Unlock()
-	x.signal(syscall.SIGKILL)
+	f.Unlock()
+	x.Signal(syscall.SIGKILL)
 	d.died(x, "gone")
 	began := time.Now()
 	if err := d.awaited(60*time.Second, "be followed", x, func() bool {
@@ -124,7 +124,7 @@ func (r *rolling) kill(ctx context.Context, d *driver, x *instance) error {
 		return err
 	}
 	r.TakeoverS = time.Since(began).Seconds()
-	f.mu.Lock()
+	f.Lock()
 	for _, y := range f.instances {
 		for _, copied := range y.has {
 			if !copied {
@@ -132,8 +132,8 @@ func (r *rolling) kill(ctx context.Context, d *driver, x *instance) error {
 			}
 		}
 	}
-	f.mu.Unlock()
-	return x.start()
+	f.Unlock()
+	return x.Start()
 }
 
 func (r *rolling) leave(ctx context.Context, d *driver, x *instance) error {
@@ -153,13 +153,13 @@ func (r *rolling) leave(ctx context.Context, d *driver, x *instance) error {
 		return err
 	}
 	r.LeaveS = time.Since(left).Seconds()
-	return x.start()
+	return x.Start()
 }
 
 // elsewhere counts what all processes but this one have restored since their first start.
 func (d *driver) elsewhere(not *instance) int {
-	d.fleet.mu.Lock()
-	defer d.fleet.mu.Unlock()
+	d.fleet.Lock()
+	defer d.fleet.Unlock()
 	return d.restored([]*instance{not})
 }
 
@@ -207,25 +207,25 @@ func (d *driver) lagBelow(ctx context.Context, n int64) error {
 
 // leaves lets a process leave the group and end.
 func (d *driver) leaves(x *instance, limit time.Duration) error {
-	d.note("%s leaves", x.name)
-	d.fleet.mu.Lock()
-	x.ending = true
-	d.fleet.mu.Unlock()
-	x.tell("leave")
-	return d.awaited(limit, "leave", x, func() bool { return !x.alive })
+	d.note("%s leaves", x.Name)
+	d.fleet.Lock()
+	x.Ending = true
+	d.fleet.Unlock()
+	x.Tell("leave")
+	return d.awaited(limit, "leave", x, func() bool { return !x.Alive })
 }
 
 // awaited waits for something that processes say or do.
 func (d *driver) awaited(limit time.Duration, what string, x *instance, cond func() bool) error {
-	if d.fleet.until(limit, cond) {
+	if d.fleet.Until(limit, cond) {
 		return nil
 	}
-	if err := d.fleet.trouble(); err != nil {
+	if err := d.fleet.Trouble(); err != nil {
 		return err
 	}
 	name := "a process"
 	if x != nil {
-		name = "process " + x.name
+		name = "process " + x.Name
 	}
 	return fmt.Errorf("%s did not %s within %v; see %s", name, what, limit, d.dir)
 }

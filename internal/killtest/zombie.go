@@ -10,8 +10,8 @@ import (
 
 // present waits until all processes run and have committed.
 func (d *driver) present() error {
-	if !d.fleet.until(60*time.Second, func() bool { return d.fleet.epochs > 0 && d.all((*instance).counts) }) {
-		if err := d.fleet.trouble(); err != nil {
+	if !d.fleet.Until(60*time.Second, func() bool { return d.fleet.epochs > 0 && d.all((*instance).counts) }) {
+		if err := d.fleet.Trouble(); err != nil {
 			return err
 		}
 		return fmt.Errorf("not all processes committed an epoch within 60 s; see %s", d.dir)
@@ -24,10 +24,10 @@ func (d *driver) outlived(ctx context.Context, stopped time.Time, zombies ...*in
 	if err := pause(ctx, session-700*time.Millisecond-time.Since(stopped)); err != nil {
 		return err
 	}
-	d.fleet.mu.Lock()
+	d.fleet.Lock()
 	n := d.restored(zombies)
-	d.fleet.mu.Unlock()
-	d.fleet.until(4*time.Second, func() bool { return d.restored(zombies) > n })
+	d.fleet.Unlock()
+	d.fleet.Until(4*time.Second, func() bool { return d.restored(zombies) > n })
 	return pause(ctx, session+500*time.Millisecond-time.Since(stopped))
 }
 
@@ -56,16 +56,16 @@ func (d *driver) zombie(ctx context.Context) error {
 	wanted := d.wanted()
 	killHeir, killZombie := wanted > 0, wanted > 1
 	if killZombie {
-		z.tell("die %s 1", inRestore)
-		d.fleet.until(2*time.Second, func() bool { return z.armed == inRestore })
+		z.Tell("die %s 1", inRestore)
+		d.fleet.Until(2*time.Second, func() bool { return z.armed == inRestore })
 	}
-	z.signal(syscall.SIGSTOP)
+	z.Signal(syscall.SIGSTOP)
 	stopped := time.Now()
-	d.note("zombie %s stops", z.name)
+	d.note("zombie %s stops", z.Name)
 	if killHeir {
-		heir.tell("die %s 1", inRestore)
+		heir.Tell("die %s 1", inRestore)
 		if !d.dead(heir, inRestore, session+4*time.Second) {
-			d.note("no task moved to %s", heir.name)
+			d.note("no task moved to %s", heir.Name)
 		}
 	}
 	if err := d.outlived(ctx, stopped, z); err != nil {
@@ -73,14 +73,14 @@ func (d *driver) zombie(ctx context.Context) error {
 	}
 	// The heirs commit something that the zombie does not know of.
 	n := d.epochs()
-	d.fleet.until(2*time.Second, func() bool { return d.fleet.total > n+5 })
-	z.signal(syscall.SIGCONT)
+	d.fleet.Until(2*time.Second, func() bool { return d.fleet.total > n+5 })
+	z.Signal(syscall.SIGCONT)
 	d.zombies++
-	d.note("zombie %s goes on after %v", z.name, time.Since(stopped).Round(time.Millisecond))
+	d.note("zombie %s goes on after %v", z.Name, time.Since(stopped).Round(time.Millisecond))
 	if killZombie && !d.dead(z, inRestore, 8*time.Second) {
-		d.note("%s restored nothing", z.name)
+		d.note("%s restored nothing", z.Name)
 	}
-	return d.fleet.trouble()
+	return d.fleet.Trouble()
 }
 
 // wanted is how many kills in a restore are still to happen.
@@ -111,10 +111,10 @@ func (d *driver) timers(ctx context.Context) error {
 	}
 	z := d.fleet.instances[d.rng.IntN(len(d.fleet.instances))]
 	second := d.fleet.instances[d.rng.IntN(len(d.fleet.instances))]
-	z.signal(syscall.SIGSTOP)
-	second.signal(syscall.SIGSTOP) // often another one
+	z.Signal(syscall.SIGSTOP)
+	second.Signal(syscall.SIGSTOP) // often another one
 	stopped := time.Now()
-	d.note("zombie %s (%s) stops with nothing but timers, due in %v", z.name, second.name, time.Until(due).Round(time.Millisecond))
+	d.note("zombie %s (%s) stops with nothing but timers, due in %v", z.Name, second.Name, time.Until(due).Round(time.Millisecond))
 	if err := d.outlived(ctx, stopped, z, second); err != nil {
 		return err
 	}
@@ -122,17 +122,17 @@ func (d *driver) timers(ctx context.Context) error {
 	if err := pause(ctx, max(0, time.Until(due))+800*time.Millisecond); err != nil {
 		return err
 	}
-	z.signal(syscall.SIGCONT)
+	z.Signal(syscall.SIGCONT)
 	d.zombies++
 	if second != z {
-		second.signal(syscall.SIGCONT)
+		second.Signal(syscall.SIGCONT)
 		d.zombies++
 	}
 	d.note("zombie goes on after %v", time.Since(stopped).Round(time.Millisecond))
 	if err := pause(ctx, 500*time.Millisecond); err != nil {
 		return err
 	}
-	return d.fleet.trouble()
+	return d.fleet.Trouble()
 }
 
 func (d *driver) leave(ctx context.Context) error {
@@ -147,33 +147,33 @@ func (d *driver) leave(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	pid := z.pid
-	z.tell("stop after-flush 1")
-	if !d.fleet.until(5*time.Second, func() bool { return z.at == "after-flush" || z.pid != pid }) {
-		z.tell("forget")
-		return d.fleet.trouble()
+	pid := z.Pid
+	z.Tell("stop after-flush 1")
+	if !d.fleet.Until(5*time.Second, func() bool { return z.at == "after-flush" || z.Pid != pid }) {
+		z.Tell("forget")
+		return d.fleet.Trouble()
 	}
-	d.fleet.mu.Lock()
-	z.stopped = true
-	d.fleet.mu.Unlock()
+	d.fleet.Lock()
+	z.Frozen = true
+	d.fleet.Unlock()
 	stopped := time.Now()
-	d.note("zombie %s stops in a commit", z.name)
+	d.note("zombie %s stops in a commit", z.Name)
 	if err := d.outlived(ctx, stopped, z); err != nil {
 		return err
 	}
 	n := d.epochs()
-	d.fleet.until(2*time.Second, func() bool { return d.fleet.total > n+8 })
+	d.fleet.Until(2*time.Second, func() bool { return d.fleet.total > n+8 })
 	if err := d.leaves(heir, 10*time.Second); err != nil {
 		return err
 	}
 	if err := pause(ctx, 1500*time.Millisecond); err != nil {
 		return err
 	}
-	z.signal(syscall.SIGCONT)
+	z.Signal(syscall.SIGCONT)
 	d.zombies++
-	d.note("zombie %s goes on after %v", z.name, time.Since(stopped).Round(time.Millisecond))
-	if err := d.fleet.trouble(); err != nil {
+	d.note("zombie %s goes on after %v", z.Name, time.Since(stopped).Round(time.Millisecond))
+	if err := d.fleet.Trouble(); err != nil {
 		return err
 	}
-	return heir.start()
+	return heir.Start()
 }

@@ -77,12 +77,12 @@ func runOne(ctx context.Context, o options) (*verdict, error) {
 	defer func() {
 		_, _ = o.dynamodb().DeleteTable(context.WithoutCancel(ctx), &dynamodb.DeleteTableInput{TableName: aws.String(s.name(roleRefine) + "-" + s.name(streamIn))})
 	}()
-	defer d.fleet.killAll()
+	defer d.fleet.KillAll()
 	following, stop := context.WithCancel(ctx)
 	defer stop()
 	go d.follow(following)
 	if err := d.run(ctx); err != nil {
-		if t := d.fleet.trouble(); t != nil {
+		if t := d.fleet.Trouble(); t != nil {
 			err = t
 		}
 		return nil, fmt.Errorf("%s: %w", filepath.Base(o.dir), err)
@@ -103,14 +103,14 @@ func (d *driver) note(format string, args ...any) {
 // run does the plan, lets the processes read everything, and starts them once more on what they have left: the last record of
 // each key shows that state.
 func (d *driver) run(ctx context.Context) error {
-	if err := d.fleet.startAll(); err != nil {
+	if err := d.fleet.StartAll(); err != nil {
 		return err
 	}
 	sending, stop := context.WithCancel(ctx)
 	defer stop()
 	sent := make(chan error, 1)
 	go func() { sent <- d.load.run(sending, d.rate) }()
-	if !d.fleet.until(60*time.Second, func() bool {
+	if !d.fleet.Until(60*time.Second, func() bool {
 		return !slices.ContainsFunc(d.fleet.instances, func(x *instance) bool { return x.epochs == 0 })
 	}) {
 		return fmt.Errorf("the processes did not commit an epoch each within 60 s; see %s", d.dir)
@@ -134,10 +134,10 @@ func (d *driver) run(ctx context.Context) error {
 	if err := d.drained(ctx); err != nil {
 		return err
 	}
-	if err := d.fleet.stopAll(); err != nil {
+	if err := d.fleet.StopAll(30 * time.Second); err != nil {
 		return err
 	}
-	if err := d.fleet.startAll(); err != nil {
+	if err := d.fleet.StartAll(); err != nil {
 		return err
 	}
 	if err := d.load.all(ctx); err != nil {
@@ -146,7 +146,7 @@ func (d *driver) run(ctx context.Context) error {
 	if err := d.drained(ctx); err != nil {
 		return err
 	}
-	return d.fleet.stopAll()
+	return d.fleet.StopAll(30 * time.Second)
 }
 
 // follow reads what has been counted, as it is written.
@@ -202,7 +202,7 @@ func (d *driver) drained(ctx context.Context) error {
 			d.note("%d records have not been counted after %v", missing, limit)
 			return nil
 		}
-		if err := d.fleet.trouble(); err != nil {
+		if err := d.fleet.Trouble(); err != nil {
 			return err
 		}
 		if err := pause(ctx, 50*time.Millisecond); err != nil {
@@ -232,7 +232,7 @@ func (d *driver) do(ctx context.Context, a action) error {
 func (d *driver) pick(role string) (*instance, error) {
 	from := d.rng.IntN(len(d.fleet.instances))
 	var got *instance
-	if !d.fleet.until(60*time.Second, func() bool {
+	if !d.fleet.Until(60*time.Second, func() bool {
 		for i := range d.fleet.instances {
 			if x := d.fleet.instances[(from+i)%len(d.fleet.instances)]; x.role == role && x.counts() {
 				got = x
@@ -257,30 +257,30 @@ func (d *driver) kill(ctx context.Context, a action) error {
 			if err := pause(ctx, time.Duration(d.rng.IntN(500))*time.Millisecond); err != nil {
 				return err
 			}
-			d.fleet.mu.Lock()
+			d.fleet.Lock()
 			ok := x.counts()
-			d.fleet.mu.Unlock()
+			d.fleet.Unlock()
 			if !ok {
 				continue
 			}
-			x.signal(syscall.SIGKILL)
+			x.Signal(syscall.SIGKILL)
 			d.died(x, random)
 			return nil
 		}
-		d.fleet.mu.Lock()
-		pid := x.pid
-		d.fleet.mu.Unlock()
+		d.fleet.Lock()
+		pid := x.Pid
+		d.fleet.Unlock()
 		nth := 1 + d.rng.IntN(3)
 		if strings.HasSuffix(a.place, "checkpoint") {
 			nth = 1 // they come every five seconds only
 		}
-		x.tell("die %s %d", a.place, nth)
-		if d.fleet.until(20*time.Second, func() bool { return x.pid != pid || x.at == a.place || !x.alive }) {
+		x.Tell("die %s %d", a.place, nth)
+		if d.fleet.Until(20*time.Second, func() bool { return x.Pid != pid || x.at == a.place || !x.Alive }) {
 			d.died(x, a.place)
 			return nil
 		}
-		x.tell("forget")
-		if err := d.fleet.trouble(); err != nil {
+		x.Tell("forget")
+		if err := d.fleet.Trouble(); err != nil {
 			return err
 		}
 		if try == 5 {
@@ -293,10 +293,10 @@ func (d *driver) kill(ctx context.Context, a action) error {
 func (d *driver) died(x *instance, place string) {
 	d.kills++
 	d.steps[place]++
-	d.fleet.mu.Lock()
+	d.fleet.Lock()
 	d.fleet.epochs = 0
-	d.fleet.mu.Unlock()
-	d.note("kill %d: %s at %s", d.kills, x.name, place)
+	d.fleet.Unlock()
+	d.note("kill %d: %s at %s", d.kills, x.Name, place)
 }
 
 // freeze stops a process, so that others take its shards, and lets it go on.
@@ -305,10 +305,10 @@ func (d *driver) freeze(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.note("%s stands still", x.name)
-	x.signal(syscall.SIGSTOP)
+	d.note("%s stands still", x.Name)
+	x.Signal(syscall.SIGSTOP)
 	err = pause(ctx, failover+time.Duration(500+d.rng.IntN(1000))*time.Millisecond)
-	x.signal(syscall.SIGCONT)
+	x.Signal(syscall.SIGCONT)
 	d.frozen++
 	return err
 }

@@ -4,7 +4,7 @@
 //
 // "kinesistest app" is one process of the application under test (topology.go, app.go), "kinesistest fake" a Kinesis and a
 // DynamoDB in a process of their own, in which faults happen at random (fake.go). "kinesistest run" is the driver: it sends
-// the input (load.go), starts, kills and freezes processes (fleet.go, plan.go, driver.go), and hands what all streams hold to the
+// the input (load.go), starts, kills and freezes processes (internal/process, fleet.go, plan.go, driver.go), and hands what all streams hold to the
 // checker (client.go, check.go).
 package main
 
