@@ -138,8 +138,8 @@ func TestKilledWhileTheKeyChanges(t *testing.T) {
 		s, err = OpenMem(o)
 		require.NoError(t, err)
 		require.Equal(t, 1500, countSecrets(t, s))
+		require.NoError(t, s.Close()) // before it, files may be about to be written
 		encryptedWith(t, mem, "state", testKey(2), "secret")
-		require.NoError(t, s.Close())
 	}
 }
 

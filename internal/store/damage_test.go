@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -236,4 +238,92 @@ func TestDamagedTable(t *testing.T) {
 		within(t, "Close", func() { require.ErrorIs(t, s.Close(), ErrDamaged) })
 	}
 	require.ErrorIs(t, err, ErrDamaged)
+}
+
+// unflushed is a file system on which tables wait to be written, once waits is set, until flush is closed.
+type unflushed struct {
+	vfs.FS
+	waits *atomic.Bool
+	flush chan struct{}
+}
+
+func (u unflushed) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if u.waits.Load() && strings.HasSuffix(name, ".sst") {
+		<-u.flush
+	}
+	return u.FS.Create(name, c)
+}
+
+// A process is killed before what is in its first log has been flushed. Damage to that, with another log behind it, would be a
+// hole.
+func TestDamagedLogs(t *testing.T) {
+	o, mem := filled(t)
+	fs := unflushed{mem, &atomic.Bool{}, make(chan struct{})}
+	o.FS = fs
+	s, err := OpenMem(o)
+	require.NoError(t, err)
+	fs.waits.Store(true)
+	logs := func() (names []string) {
+		list, err := mem.List("state/db")
+		require.NoError(t, err)
+		for _, name := range list {
+			if strings.HasSuffix(name, ".log") {
+				names = append(names, "state/db/"+name)
+			}
+		}
+		slices.Sort(names)
+		return names
+	}
+	last := uint64(100)
+	for newest := logs(); newest[len(newest)-1] == logs()[len(logs())-1]; last++ {
+		require.NoError(t, commitNumber(s, last+1, true))
+	}
+	killed := func() *vfs.MemFS {
+		clone := vfs.NewMem()
+		ok, err := vfs.Clone(mem, clone, "state", "state")
+		require.NoError(t, err)
+		require.True(t, ok)
+		return clone
+	}
+	names := logs()
+	first, second := names[len(names)-2], names[len(names)-1]
+	for what, damage := range map[string]func(t *testing.T, fs vfs.FS){
+		"nothing": nil,
+		"lost":    func(t *testing.T, fs vfs.FS) { require.NoError(t, fs.Remove(first)) },
+		"empty":   func(t *testing.T, fs vfs.FS) { overwrite(t, fs, first, nil) },
+		"cut": func(t *testing.T, fs vfs.FS) {
+			b, err := readFile(fs, first)
+			require.NoError(t, err)
+			overwrite(t, fs, first, b[:len(b)/2])
+		},
+		"flipped": func(t *testing.T, fs vfs.FS) {
+			b, err := readFile(fs, first)
+			require.NoError(t, err)
+			b[len(b)/2] ^= 1
+			overwrite(t, fs, first, b)
+		},
+		"swapped": func(t *testing.T, fs vfs.FS) {
+			b, err := readFile(fs, second)
+			require.NoError(t, err)
+			overwrite(t, fs, first, b)
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			clone := killed()
+			again := o
+			again.FS = clone
+			if damage != nil {
+				damage(t, clone)
+				_, err := OpenMem(again)
+				require.ErrorIs(t, err, ErrDamaged)
+				return
+			}
+			s, err := OpenMem(again)
+			require.NoError(t, err)
+			assert.Equal(t, last, checkPrefix(t, s))
+			require.NoError(t, s.Close())
+		})
+	}
+	close(fs.flush)
+	require.NoError(t, s.Close())
 }

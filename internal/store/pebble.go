@@ -108,11 +108,11 @@ func (l pebbleLogger) Fatalf(format string, args ...any) {
 func (s *Store) openDB(mustExist bool) error {
 	fs := &sealer{FS: s.guard, dir: s.opts.Dir}
 	if mustExist {
-		current, err := s.checkSeal()
+		known, err := s.checkSeal()
 		if err != nil {
 			return s.openError(err)
 		}
-		fs.seals = []seal{current}
+		fs.seals = known
 	}
 	s.cache = pebble.NewCache(s.opts.CacheBytes)
 	type result struct {
@@ -128,6 +128,12 @@ func (s *Store) openDB(mustExist bool) error {
 	}()
 	select {
 	case <-s.guard.stalled:
+		go func() { // else it would work on in the background
+			if r := <-done; r.err == nil {
+				s.db = r.db
+				_ = s.shut()
+			}
+		}()
 		return s.guard.err()
 	case r := <-done:
 		if r.err != nil {
@@ -164,7 +170,8 @@ func (s *Store) closeDB() error {
 	}
 }
 
-// shut closes the database, and does not return if that has to write and the store has failed.
+// shut closes the database, and does not return if that has to write and the store has failed. Of a store that has failed it
+// ends what Pebble does in the background: a compaction that cannot read its files is repeated at once, and for ever.
 func (s *Store) shut() (err error) {
 	defer recovered(&err)
 	err = s.db.Close()

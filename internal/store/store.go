@@ -286,18 +286,15 @@ func (s *Store) close() error {
 	select {
 	case <-s.drained:
 	case <-s.guard.stalled:
-		// Pebble repeats a compaction that cannot read its files at once, and for ever; only Close ends that.
 		go func() {
 			<-s.drained
 			_ = s.shut()
 		}()
 		return s.giveUp()
 	}
-	if err := s.closeDB(); err != nil {
-		return err
-	}
+	err := s.closeDB()
 	s.guard.abandon() // gives up the lock
-	return nil
+	return err
 }
 
 // giveUp abandons the database.
