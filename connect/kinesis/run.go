@@ -39,11 +39,15 @@ func (s *session) Run(ctx context.Context, h connect.Handler) error {
 				return err
 			}
 		case <-tick.C:
-			s.running.Go(func() {
-				if err := s.discover(s.ctx); err != nil && s.ctx.Err() == nil {
-					s.fail(err)
-				}
-			})
+			s.mu.Lock()
+			if !s.closed { // Close waits for what has begun before it
+				s.running.Go(func() {
+					if err := s.discover(s.ctx); err != nil && s.ctx.Err() == nil {
+						s.fail(err)
+					}
+				})
+			}
+			s.mu.Unlock()
 		case err := <-s.failed:
 			return err
 		case <-ctx.Done():
@@ -100,7 +104,7 @@ func (s *session) join(ctx context.Context) (Membership, error) {
 	}
 	s.mu.Unlock()
 	if closed { // meanwhile: Close has seen no member
-		return nil, errors.Join(errors.New("the session is closed"), member.Close(ctx))
+		return nil, errors.Join(errClosed, member.Close(ctx))
 	}
 	if err := member.Found(ctx, list); err != nil {
 		return nil, fmt.Errorf("make the leases of shards: %w", err)
@@ -143,7 +147,7 @@ func (s *session) discover(ctx context.Context) error {
 	member := s.member
 	s.mu.Unlock()
 	if member == nil {
-		return errors.New("the session is being closed")
+		return errClosed
 	}
 	if err := member.Found(ctx, all); err != nil {
 		return fmt.Errorf("make the leases of shards: %w", err)
@@ -252,6 +256,9 @@ func (s *session) stop(parts []source.Partition) {
 func (s *session) Start(_ context.Context, at map[source.Partition]*source.Position) (caughtUp []source.Partition, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errClosed
+	}
 	for part, pos := range at {
 		o := s.owned[part]
 		if o == nil {

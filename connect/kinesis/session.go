@@ -65,6 +65,8 @@ type owned struct {
 
 var _ connect.Sharded = (*session)(nil)
 
+var errClosed = errors.New("the session is closed")
+
 func open(ctx context.Context, c Streams, app connect.App) (*session, error) {
 	s := &session{c: c, app: app, log: app.Logger, specs: map[string]connect.SourceSpec{}, writers: map[string]*writer{}, consumers: map[string]string{}, batches: make(chan source.Batch), failed: make(chan error, 1),
 		look: make(chan struct{}, 1), shards: map[ShardID]Shard{}, opened: map[ShardID]bool{}, owned: map[source.Partition]*owned{}, pending: map[source.Partition]source.Position{}, changed: make(chan struct{})}

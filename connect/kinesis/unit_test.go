@@ -1,6 +1,7 @@
 package kinesis
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"math/big"
@@ -154,6 +155,18 @@ func TestForgottenShard(t *testing.T) {
 	require.NoError(t, join(source.DeletedFails, map[source.Partition]source.Position{first: connect.Ended}))
 	require.ErrorIs(t, join(source.DeletedFails, map[source.Partition]source.Position{first: read}), connect.ErrDeleted)
 	require.NoError(t, join(source.DeletedSkips, map[source.Partition]source.Position{first: read}))
+}
+
+// A task whose restore ends while the session is being closed starts nothing.
+func TestStartAfterClose(t *testing.T) {
+	s := &session{log: slog.New(slog.DiscardHandler)}
+	s.ctx, s.cancel = context.WithCancel(t.Context())
+	part := source.Partition{Stream: "s"}
+	s.owned = map[source.Partition]*owned{part: {id: ShardID{"s", "shardId-0"}}}
+	s.Close(t.Context())
+	_, err := s.Start(t.Context(), map[source.Partition]*source.Position{part: {}})
+	require.ErrorIs(t, err, errClosed)
+	require.Nil(t, s.owned[part].reader)
 }
 
 type keeper struct {
