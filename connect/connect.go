@@ -185,9 +185,11 @@ type Session interface {
 
 	// Begin opens the next epoch. Exactly-once: the transaction.
 	Begin() error
-	// Produce writes records in the open epoch; it may wait for room in the client's buffer. Errors show at Flush.
+	// Produce writes records in the open epoch; it may wait for room in the client's buffer. Errors show at Flush. At-least-once
+	// it may also be called while an epoch is being flushed or committed, and before the next one is begun: Flush waits for
+	// what was handed over before it was called, and need not wait for more.
 	Produce(ctx context.Context, recs []sink.Record) error
-	// Flush waits until every record of the epoch is acknowledged, and returns for each changelog partition written
+	// Flush waits until every record handed over is acknowledged, and returns for each changelog partition written
 	// the position after its last record. An error means that the epoch must be aborted.
 	Flush(ctx context.Context) (map[source.Partition]source.Position, error)
 	// Commit ends the epoch: exactly-once, it is the atomic step that makes records and positions visible; the others

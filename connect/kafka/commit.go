@@ -29,11 +29,13 @@ const endTimeout = 10 * time.Second
 
 // Commit ends the epoch.
 func (s *session) Commit(ctx context.Context, at []connect.PositionCommit) error {
-	e := s.epoch
-	if e == nil {
+	s.writing.Lock()
+	e, begun := s.epoch, s.begun
+	s.writing.Unlock()
+	if e == nil || !begun {
 		return errors.New("kafka: Commit without Begin")
 	}
-	if e.produced && !e.flushed {
+	if s.Transactional() && e.produced && !e.flushed {
 		return errors.New("kafka: Commit before Flush")
 	}
 	var err error
@@ -54,7 +56,11 @@ func (s *session) Commit(ctx context.Context, at []connect.PositionCommit) error
 		s.committed[c.Partition] = c.Next
 	}
 	s.mu.Unlock()
-	s.epoch = nil
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.begun = false; s.Transactional() {
+		s.epoch = nil
+	}
 	return nil
 }
 

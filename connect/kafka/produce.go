@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -17,25 +16,29 @@ import (
 	"github.com/millstream-go/millstream/source"
 )
 
-// epoch is what was produced since Begin.
+// epoch is what was produced since Begin, guarded by the session's writing. Without transactions it ends at Flush already:
+// what is handed over later is the next Flush's, so that one that goes on while others write comes to its end.
 type epoch struct {
 	s             *session
 	inTransaction bool // begun at the first record: an empty transaction could not be ended
 	produced      bool
 	flushed       bool
 
-	mu      sync.Mutex
 	acked   int
 	pending int
-	err     error // the first
+	settled chan struct{} // of a Flush that waits without transactions: closed when nothing is pending
+	err     error         // the first
 	ends    map[source.Partition]source.Position
 }
 
 // promise hears of each record's end, from the client's goroutine.
 func (e *epoch) promise(r *kgo.Record, err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.pending--
+	e.s.writing.Lock()
+	defer e.s.writing.Unlock()
+	if e.pending--; e.pending == 0 && e.settled != nil {
+		close(e.settled)
+		e.settled = nil
+	}
 	if err != nil {
 		if e.err == nil {
 			e.err = fmt.Errorf("kafka: write to %s/%d: %w", r.Topic, r.Partition, err)
@@ -53,33 +56,28 @@ func (e *epoch) promise(r *kgo.Record, err error) {
 
 // Begin opens an epoch. The transaction itself begins with the first record.
 func (s *session) Begin() error {
-	if s.epoch != nil {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.begun {
 		return errors.New("kafka: Begin before the last epoch was committed or aborted")
 	}
-	s.epoch = &epoch{s: s, ends: map[source.Partition]source.Position{}}
+	s.begun = true
+	if s.epoch == nil {
+		s.epoch = s.newEpoch()
+	}
 	return nil
+}
+
+func (s *session) newEpoch() *epoch {
+	return &epoch{s: s, ends: map[source.Partition]source.Position{}}
 }
 
 // Produce hands records to the client.
 func (s *session) Produce(ctx context.Context, recs []sink.Record) error {
-	e := s.epoch
-	if e == nil {
-		return errors.New("kafka: Produce without Begin")
+	e, err := s.expect(len(recs))
+	if err != nil || len(recs) == 0 {
+		return err
 	}
-	if len(recs) == 0 {
-		return nil
-	}
-	e.mu.Lock()
-	if s.Transactional() && !e.inTransaction && !plant.NoTransaction {
-		if err := s.producer.BeginTransaction(); err != nil {
-			e.mu.Unlock()
-			return fmt.Errorf("%w: begin a transaction: %w", connect.ErrRetry, err)
-		}
-		e.inTransaction = true
-	}
-	e.produced, e.flushed = true, false
-	e.pending += len(recs)
-	e.mu.Unlock()
 	out := make([]kgo.Record, len(recs)) // one allocation; the client keeps them until they are acknowledged
 	cl, promise := s.writer(), e.promise
 	for i := range recs {
@@ -91,6 +89,31 @@ func (s *session) Produce(ctx context.Context, recs []sink.Record) error {
 		cl.Produce(ctx, &out[i], promise)
 	}
 	return ctx.Err()
+}
+
+// expect counts records that are about to be written, and returns their epoch.
+func (s *session) expect(n int) (*epoch, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if s.epoch == nil {
+		if s.Transactional() {
+			return nil, errors.New("kafka: Produce without Begin")
+		}
+		s.epoch = s.newEpoch()
+	}
+	e := s.epoch
+	if n == 0 {
+		return e, nil
+	}
+	if s.Transactional() && !e.inTransaction && !plant.NoTransaction {
+		if err := s.producer.BeginTransaction(); err != nil {
+			return nil, fmt.Errorf("%w: begin a transaction: %w", connect.ErrRetry, err)
+		}
+		e.inTransaction = true
+	}
+	e.produced, e.flushed = true, false
+	e.pending += n
+	return e, nil
 }
 
 // fill makes a record as the client takes it.
@@ -114,17 +137,14 @@ func (s *session) writer() *kgo.Client {
 	return s.producer
 }
 
-// Flush waits for all records of the epoch.
+// Flush waits for all records that were handed over before it.
 func (s *session) Flush(ctx context.Context) (map[source.Partition]source.Position, error) {
-	e := s.epoch
-	if e == nil {
-		return nil, errors.New("kafka: Flush without Begin")
+	e, err := s.settle(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if err := s.writer().Flush(ctx); err != nil {
-		return nil, fmt.Errorf("%w: wait for acknowledgements: %w", connect.ErrRetry, err)
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	if e.pending > 0 {
 		return nil, fmt.Errorf("%w: %d records are neither written nor refused", connect.ErrRetry, e.pending)
 	}
@@ -134,6 +154,38 @@ func (s *session) Flush(ctx context.Context) (map[source.Partition]source.Positi
 	e.flushed = true
 	fault.At("after-flush")
 	return e.ends, nil
+}
+
+// settle waits until all records of an epoch are written or refused.
+func (s *session) settle(ctx context.Context) (*epoch, error) {
+	s.writing.Lock()
+	e := s.epoch
+	if e == nil || !s.begun {
+		s.writing.Unlock()
+		return nil, errors.New("kafka: Flush without Begin")
+	}
+	if s.Transactional() {
+		s.writing.Unlock()
+		if err := s.writer().Flush(ctx); err != nil {
+			return nil, fmt.Errorf("%w: wait for acknowledgements: %w", connect.ErrRetry, err)
+		}
+		return e, nil
+	}
+	// The client's Flush would wait for what others go on writing as well, without end.
+	s.epoch = s.newEpoch()
+	settled := make(chan struct{})
+	if e.pending == 0 {
+		close(settled)
+	} else {
+		e.settled = settled
+	}
+	s.writing.Unlock()
+	select {
+	case <-settled:
+		return e, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%w: wait for acknowledgements: %w", connect.ErrRetry, ctx.Err())
+	}
 }
 
 // classify says of an error before the commit point what it means for the engine: fenced, or the epoch once more.
@@ -149,8 +201,10 @@ const abortTimeout = 3 * time.Second
 
 // Abort ends the open transaction, so that readers need not wait for its timeout.
 func (s *session) Abort(ctx context.Context) {
+	s.writing.Lock()
 	e := s.epoch
-	s.epoch = nil
+	s.epoch, s.begun = nil, false
+	s.writing.Unlock()
 	if e == nil || !e.inTransaction {
 		return
 	}

@@ -556,11 +556,20 @@ func atLeastOnce(t *testing.T, v env) {
 	_, err := s.Flush(ctx)
 	require.NoError(t, err)
 	assert.Equal(t, []string{"x"}, v.values(t, "out", 1), "visible before the commit")
+	early := func(value string) {
+		require.NoError(t, s.Produce(ctx, []sink.Record{{Stream: v.name("out"), Partition: 0, Value: []byte(value)}}))
+	}
+	early("y")
 	require.NoError(t, s.Commit(ctx, []connect.PositionCommit{next(in, 1)}))
+	early("z")
+	assert.Equal(t, []string{"x", "y", "z"}, v.values(t, "out", 3), "outputs of the next epoch wait for nothing")
 	committed, err := s.Committed(ctx, []source.Partition{in})
 	require.NoError(t, err)
 	assert.Equal(t, connect.Committed{Position: source.At(1), Metadata: "m"}, committed[in])
 	require.NoError(t, s.Begin())
+	assert.Error(t, s.Begin())
+	_, err = s.Flush(ctx)
+	require.NoError(t, err)
 	assert.ErrorIs(t, s.Commit(ctx, []connect.PositionCommit{next(v.part("in", 9), 1)}), connect.ErrFenced, "not ours")
 }
 

@@ -57,7 +57,9 @@ type session struct {
 	ending sync.Mutex                 // of ends
 	ends   map[source.Partition]int64 // of sources that end, as far as somebody asked
 
-	epoch     *epoch // the open one; Begin to Commit are called one after the other
+	writing   sync.Mutex // guards these two, and what is in the epoch; Begin to Commit are called one after the other
+	epoch     *epoch     // that Produce writes in
+	begun     bool
 	changelog map[string]bool
 
 	restoring restoreClients

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/big"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -213,4 +214,32 @@ func TestSequences(t *testing.T) {
 			require.Equal(t, want, got, s)
 		}
 	}
+}
+
+// A flush waits for what was written before it, not for what others go on writing meanwhile.
+func TestFlushWhileOthersWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := &writer{c: &Streams{Write: Write{}.withDefaults()}, name: "s", max: 1 << 20, busy: map[string]bool{}, changed: make(chan struct{})}
+		write := func(key string) *entry {
+			require.NoError(t, w.write(t.Context(), &sink.Record{Key: []byte(key), Partition: -1}))
+			return w.queue[len(w.queue)-1]
+		}
+		acknowledge := func(e *entry) {
+			w.mu.Lock()
+			w.settle([]*entry{e}, nil)
+			w.mu.Unlock()
+		}
+		a, b := write("a"), write("b")
+		done := make(chan error, 1)
+		go func() { done <- w.flush(t.Context()) }()
+		synctest.Wait()
+		later := write("c")
+		acknowledge(later)
+		acknowledge(b)
+		synctest.Wait()
+		require.Empty(t, done, "a is not acknowledged")
+		write("d")
+		acknowledge(a)
+		require.NoError(t, <-done)
+	})
 }

@@ -36,6 +36,8 @@ type writer struct {
 	waiting  int // records that are not acknowledged
 	bytes    int // of those
 	flushing int
+	mark     uint64    // the last record that the flush under way waits for
+	before   int       // of those, how many are not acknowledged
 	paused   time.Time // after a failed call
 	tries    int       // failed calls in a row
 	err      error
@@ -115,8 +117,6 @@ func (w *writer) write(ctx context.Context, r *sink.Record) error {
 	e.Data = data(r)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.next++
-	e.n = w.next
 	e.Key = w.partitionKey(r.Key)
 	if r.Partition >= 0 && len(w.shardMap) > 0 {
 		e.HashKey = w.shardMap[int(r.Partition)%len(w.shardMap)].owns.Start.String()
@@ -136,6 +136,8 @@ func (w *writer) write(ctx context.Context, r *sink.Record) error {
 	if w.err != nil {
 		return w.err
 	}
+	w.next++
+	e.n = w.next
 	w.queue = append(w.queue, e)
 	w.waiting++
 	w.bytes += e.size()
@@ -158,14 +160,15 @@ func (w *writer) await(ctx context.Context) error {
 	}
 }
 
-// flush waits until everything is acknowledged.
+// flush waits until everything is acknowledged that was written before it. There is one at a time.
 func (w *writer) flush(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.flushing++
 	defer func() { w.flushing-- }()
+	w.mark, w.before = w.next, w.waiting
 	w.signal()
-	for w.waiting > 0 && w.err == nil {
+	for w.before > 0 && w.err == nil {
 		if err := w.await(ctx); err != nil {
 			return err
 		}
@@ -236,6 +239,9 @@ func (w *writer) settle(written, again []*entry) {
 	for _, e := range written {
 		delete(w.busy, e.Key)
 		w.waiting--
+		if e.n <= w.mark {
+			w.before--
+		}
 		w.bytes -= e.size()
 	}
 	for _, e := range again {

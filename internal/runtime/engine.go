@@ -106,7 +106,8 @@ func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-
 	e.copies, e.ending = map[slotKey]*standby{}, map[slotKey]chan struct{}{}
 	e.ports, e.assigned, e.slots, e.specs = map[source.Partition]*port{}, map[source.Partition]bool{}, map[slotKey]*slot{}, map[*Subtopology]*task.Spec{}
 	e.over = map[source.Partition]bool{}
-	e.out = &outputs{session: e.session, limit: int(e.cfg.cacheBytes() / 4), open: e.epoch, hold: e.cfg.Guarantee == connect.AtMostOnce, held: map[uint64][]written{}}
+	e.out = &outputs{session: e.session, limit: int(e.cfg.cacheBytes() / 4), open: e.epoch, held: map[uint64][]written{},
+		hold: e.cfg.Guarantee == connect.AtMostOnce, free: e.cfg.Guarantee == connect.AtLeastOnce && !e.session.Transactional()}
 	e.out.apart, _ = e.session.(connect.Apart)
 	e.exchange = newExchange(e)
 	e.alignment = e.align()

@@ -11,16 +11,19 @@ import (
 )
 
 // outputs is the gate between the workers and the open epoch. Records of the open epoch pass; those of the next one
-// wait until it is opened. At-most-once all wait until the state of their epoch is in the store.
+// wait until it is opened, since a transaction holds one epoch. At-least-once nothing waits. At-most-once all wait until
+// the state of their epoch is in the store.
 type outputs struct {
 	session connect.Session
 	apart   connect.Apart // the session, if it must know whose the records are; else nil
 	limit   int           // bytes that may wait
 	hold    bool          // at-most-once
+	free    bool          // at-least-once, without transactions
 
 	mu      sync.Mutex
 	open    uint64
 	begun   bool
+	early   bool // something was written of the next epoch
 	waiting []written
 	held    map[uint64][]written // by epoch
 	bytes   int
@@ -47,6 +50,11 @@ func (o *outputs) write(ctx context.Context, epoch uint64, out written) (kept bo
 		return false, nil
 	}
 	o.mu.Lock()
+	if epoch != o.open && o.free {
+		o.early = true
+		o.mu.Unlock()
+		return false, o.produce(ctx, out)
+	}
 	if epoch != o.open || o.hold {
 		if o.hold {
 			o.held[epoch] = append(o.held[epoch], out)
@@ -87,8 +95,9 @@ func (o *outputs) begin() error {
 func (o *outputs) next(ctx context.Context, epoch uint64) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.open, o.begun = epoch, false
-	if len(o.waiting) == 0 {
+	early := o.early
+	o.open, o.begun, o.early = epoch, false, false
+	if len(o.waiting) == 0 && !early {
 		return nil
 	}
 	if err := o.begin(); err != nil {
