@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
@@ -41,7 +42,8 @@ type leader struct {
 	rows     watch // leases, by owner and counter
 	handed   watch // leases that are being handed over
 	workers  watch
-	suspects map[string]string // instances that have let a lease expire: their row as it was
+	renewals map[string]renewal // leases that are to be read
+	suspects map[string]string  // instances that have let a lease expire: their row as it was
 	missing  map[string]int
 	compared int       // the last list of shards that was compared with the table
 	wrote    time.Time // this instance's row
@@ -126,6 +128,7 @@ func (l *leader) elect(ctx context.Context) (bool, error) {
 		clear(l.workers)
 		clear(l.suspects)
 		clear(l.missing)
+		clear(l.renewals)
 	}
 	l.version = next
 	return true, nil
@@ -193,22 +196,32 @@ func (l *leader) lead(ctx context.Context) (mine []string, err error) {
 	for w := range live {
 		names = append(names, w)
 	}
+	l.watchHolders(candidates, now)
 	moves := assign(candidates, names)
 	for _, m := range moves {
 		if m.to == l.me && !m.asked {
 			mine = append(mine, m.key)
 		}
 	}
+	var mu sync.Mutex
 	return mine, errors.Join(err, each(moves, func(m move) error {
 		e := assigned(m.row, m.to)
 		if m.asked {
 			e = asked(m.row, m.to)
 		}
 		l.logger.Debug("a lease is assigned", "stream", l.stream, "shard", m.key, "from", m.has(), "to", m.to, "asked", m.asked)
-		if _, err := l.table.apply(ctx, m.key, e); !errors.Is(err, errMissed) {
-			return err
+		after, err := l.table.apply(ctx, m.key, e)
+		switch {
+		case errors.Is(err, errMissed):
+			return nil
+		case err == nil: // what was written here is no sign of the holder's
+			mu.Lock()
+			defer mu.Unlock()
+			n := l.renewals[m.key]
+			n.has, n.counter = after.has(), after.counter
+			l.renewals[m.key] = n
 		}
-		return nil
+		return err
 	}))
 }
 

@@ -116,6 +116,36 @@ func TestReshard(t *testing.T) {
 	})
 }
 
+// A lease that nobody can take is given away again and again. A person is told, once.
+func TestUnread(t *testing.T) {
+	scenario(t, kinesistest.Options{}, func(w *world) {
+		ids := w.open(3, 0)
+		w.server.Fault(kinesistest.Fault{Action: "GetItem", Shard: ids[0], Times: 1 << 30, Error: "InternalServerError"})
+		a, b := w.join("a"), w.join("b")
+		told := func() []Alarm {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return slices.Clone(w.alarms)
+		}
+		w.within(30*time.Second, "the others are read", func() bool { return len(a.has())+len(b.has()) == 2 })
+		w.pass(time.Minute)
+		require.Empty(w, told(), "it may be on its way")
+		w.within(2*time.Minute, "a person is told", func() bool { return len(told()) > 0 })
+		w.pass(3 * time.Minute)
+		alarms := told()
+		require.Len(w, alarms, 1)
+		assert.Equal(w, Alarm{Kind: Unread, Stream: "s", Shard: ids[0], Detail: alarms[0].Detail}, alarms[0])
+		assert.Contains(w, alarms[0].Detail, "nobody has renewed it; its lease was given to ")
+		w.server.Heal()
+		w.within(2*time.Minute, "all are read", spread(ids, a, b))
+		w.pass(5 * time.Minute)
+		assert.Len(w, told(), 1)
+		a.leave()
+		b.leave()
+		w.verify()
+	})
+}
+
 // An instance that was cut off gives its leases up before others take them, and what it has sent meanwhile arrives too late.
 func TestCutOff(t *testing.T) {
 	scenario(t, kinesistest.Options{}, func(w *world) {

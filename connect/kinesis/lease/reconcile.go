@@ -27,6 +27,8 @@ const (
 	Missing AlarmKind = "lease was missing"
 	// Hole: no lease covers a part of the stream's hash keys, so records of it are not read.
 	Hole AlarmKind = "hole in the hash keys"
+	// Unread: a shard is to be read, and for long nobody has renewed its lease, whoever was given it.
+	Unread AlarmKind = "shard is not read by anybody"
 	// Broken: a row of the table cannot be read.
 	Broken AlarmKind = "row cannot be read"
 )
