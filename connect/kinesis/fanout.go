@@ -129,7 +129,13 @@ func (r *reader) take(e *types.SubscribeToShardEvent) (over bool, err error) {
 	defer r.s.unreserve(reserved)
 	over = aws.ToString(e.ContinuationSequenceNumber) == ""
 	behind := time.Duration(aws.ToInt64(e.MillisBehindLatest)) * time.Millisecond
-	if _, err := r.deliver(e.Records, behind, over); err != nil {
+	bytes, err := r.deliver(e.Records, behind, over)
+	r.s.count(r.o.id, bytes)
+	if errors.Is(err, errAhead) { // the connection ends, and the next one begins there
+		r.continuation = ""
+		return over, err
+	}
+	if err != nil {
 		return false, err
 	}
 	r.continuation = aws.ToString(e.ContinuationSequenceNumber)
@@ -139,15 +145,16 @@ func (r *reader) take(e *types.SubscribeToShardEvent) (over bool, err error) {
 // startingPosition is where a subscription begins: where the last one ended. A record that was read comes once more, and is
 // not handed on again.
 func (r *reader) startingPosition() *types.StartingPosition {
-	switch {
+	switch at := r.from(); {
 	case r.continuation != "":
 		return &types.StartingPosition{Type: types.ShardIteratorTypeAtSequenceNumber, SequenceNumber: &r.continuation}
 	case r.latest:
 		return &types.StartingPosition{Type: types.ShardIteratorTypeLatest}
-	case r.next == source.Position{}:
+	case at == source.Position{}:
 		return &types.StartingPosition{Type: types.ShardIteratorTypeTrimHorizon}
-	case begins(r.next):
-		return &types.StartingPosition{Type: types.ShardIteratorTypeAtTimestamp, Timestamp: aws.Time(time.UnixMilli(int64(r.next.Low)))}
+	case begins(at):
+		return &types.StartingPosition{Type: types.ShardIteratorTypeAtTimestamp, Timestamp: aws.Time(time.UnixMilli(int64(at.Low)))}
+	default:
+		return &types.StartingPosition{Type: types.ShardIteratorTypeAtSequenceNumber, SequenceNumber: aws.String(number(at))}
 	}
-	return &types.StartingPosition{Type: types.ShardIteratorTypeAtSequenceNumber, SequenceNumber: aws.String(number(r.next))}
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	api "github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/stretchr/testify/require"
@@ -53,6 +54,11 @@ func start(t *testing.T, o kinesistest.Options) *fake {
 	f.client = api.New(api.Options{Region: "local", HTTPClient: counting{s.HTTPClient(), &f.served}, BaseEndpoint: aws.String(s.URL()),
 		Credentials: credentials.NewStaticCredentialsProvider("any", "any", "")})
 	return f
+}
+
+// dynamodb is a client of the tables.
+func (f *fake) dynamodb() *dynamodb.Client {
+	return dynamodb.New(dynamodb.Options{Region: "local", HTTPClient: f.HTTPClient(), BaseEndpoint: aws.String(f.URL()), Credentials: credentials.NewStaticCredentialsProvider("any", "any", "")})
 }
 
 // counting counts the bytes of answers.

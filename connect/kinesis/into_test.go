@@ -10,9 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/stretchr/testify/require"
 
 	"github.com/millstream-go/millstream/connect"
@@ -92,8 +89,7 @@ func TestIntoKafka(t *testing.T) {
 	f, b := start(t, kinesistest.Options{}), broker(t)
 	f.CreateStream("in", 4)
 	c := f.streams()
-	c.Leases = lease.Table{Failover: time.Second, Client: dynamodb.New(dynamodb.Options{Region: "local", HTTPClient: f.HTTPClient(), BaseEndpoint: aws.String(f.URL()),
-		Credentials: credentials.NewStaticCredentialsProvider("any", "any", "")})}
+	c.Leases = lease.Table{Failover: time.Second, Client: f.dynamodb()}
 	keys := names(20)
 	f.put("in", 5, keys...)
 	first := f.run(feeds(), t.TempDir(), c, into(b.Addrs()))

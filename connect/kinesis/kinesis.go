@@ -160,4 +160,7 @@ const (
 	WrittenAgain             // records of an aggregate that came into the wrong shard were written again
 	Resubscribed             // a connection over which a shard was pushed has ended, and another is made
 	FellBack                 // a shard cannot be pushed and is polled instead
+	LeaseTaken               // this instance reads a shard from now on
+	LeaseAsked               // another instance is to have the shard, and gets it after the epoch
+	LeaseLost                // the shard has gone to another instance, or may have: what was not committed is read again there
 )

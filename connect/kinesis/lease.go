@@ -43,7 +43,8 @@ type Shard struct {
 	Closed  bool // it gets no more records
 }
 
-// Membership is an instance's part in the leases. Its methods are safe for concurrent use.
+// Membership is an instance's part in the leases. Its methods are safe for concurrent use. One that has a method
+// Read(ShardID, int) is told by it how many bytes were read of each shard, to assign leases by.
 type Membership interface {
 	// Found tells of all shards that the streams have now, closed ones too. It is called at the beginning, then every now and
 	// then, and at the end of each shard before Checkpoint says so: rows for its children are to be made first. A shard that

@@ -25,6 +25,7 @@ type put struct {
 	entries []*entry
 	packed  kpl.Aggregate
 	shard   string // where it is expected to arrive
+	taken   string // the shard that gets nothing else meanwhile, if Write.Strict
 }
 
 // An aggregate is closed at this size: that of the Kinesis Producer Library, one unit of what PutRecord is billed by, twice.
@@ -42,7 +43,7 @@ func (w *writer) pick(now time.Time) (*request, time.Duration) {
 	packed := map[string]*put{} // by key, the put that it is in
 	rest := w.queue[:0:0]
 	for i, e := range w.queue {
-		if req.bytes >= w.c.Write.RequestBytes || len(req.puts) == maxRecords && len(open) == 0 {
+		if req.bytes >= w.c.Write.RequestBytes || len(req.puts) == w.c.Write.most() && len(open) == 0 {
 			rest = append(rest, w.queue[i:]...)
 			break
 		}
@@ -51,6 +52,11 @@ func (w *writer) pick(now time.Time) (*request, time.Duration) {
 			continue
 		}
 		t := w.shardMap.owner(e.hash)
+		if w.c.Write.Strict && w.taken[t.name()] {
+			held[e.Key] = true
+			rest = append(rest, e)
+			continue
+		}
 		p := w.room(req, e, t, open, packed)
 		if p == nil {
 			if t != nil && !t.bucket.open() {
@@ -88,6 +94,10 @@ func (w *writer) pick(now time.Time) (*request, time.Duration) {
 		for _, e := range p.entries {
 			w.busy[e.Key] = true
 		}
+		if w.c.Write.Strict {
+			p.taken = p.shard
+			w.taken[p.taken] = true
+		}
 	}
 	return req, 0
 }
@@ -101,7 +111,7 @@ func (w *writer) room(req *request, e *entry, t *target, open, packed map[string
 			return p
 		}
 	}
-	if before != nil && !w.c.Write.Unordered || t != nil && !t.bucket.open() || len(req.puts) == maxRecords || len(req.puts) > 0 && req.bytes+e.size() > w.c.Write.RequestBytes {
+	if before != nil && !w.c.Write.Unordered || t != nil && !t.bucket.open() || len(req.puts) == w.c.Write.most() || len(req.puts) > 0 && req.bytes+e.size() > w.c.Write.RequestBytes {
 		return nil
 	}
 	return &put{}
@@ -109,14 +119,10 @@ func (w *writer) room(req *request, e *entry, t *target, open, packed map[string
 
 // send sends a request and takes the answers. An error is one that a person has to mend.
 func (w *writer) send(ctx context.Context, req *request) error {
-	name, arn := address(w.name)
-	in := &api.PutRecordsInput{StreamName: name, StreamARN: arn}
-	for _, p := range req.puts {
-		in.Records = append(in.Records, p.record())
-	}
 	limited, cancel := context.WithTimeout(ctx, w.c.CallTimeout)
-	out, err := w.c.Client.PutRecords(limited, in, once)
+	answers, err := w.put(limited, req)
 	cancel()
+	defer w.free(req)
 	if err != nil {
 		if e := fatal("put records", err); e != nil {
 			return e
@@ -129,7 +135,7 @@ func (w *writer) send(ctx context.Context, req *request) error {
 	var moved []string
 	w.mu.Lock()
 	for i, p := range req.puts {
-		a := out.Records[i]
+		a := answers[i]
 		t := w.shardMap.find(p.shard)
 		if c := aws.ToString(a.ErrorCode); c != "" {
 			again = append(again, p.entries...)
@@ -149,7 +155,7 @@ func (w *writer) send(ctx context.Context, req *request) error {
 		if t != nil {
 			t.bucket.taken()
 		}
-		if at := aws.ToString(a.ShardId); at != p.shard {
+		if at := aws.ToString(a.ShardId); at != p.shard && !w.apart {
 			moved = append(moved, at)
 			if p.shard = at; len(p.entries) > 1 {
 				foreign = append(foreign, p)
@@ -178,6 +184,23 @@ func (w *writer) send(ctx context.Context, req *request) error {
 	}
 	w.settle(written, again)
 	return nil
+}
+
+// put calls the service, and returns what it says of each record.
+func (w *writer) put(ctx context.Context, req *request) ([]types.PutRecordsResultEntry, error) {
+	if w.c.Write.Strict {
+		return w.putStrictly(ctx, req.puts[0])
+	}
+	name, arn := address(w.name)
+	in := &api.PutRecordsInput{StreamName: name, StreamARN: arn}
+	for _, p := range req.puts {
+		in.Records = append(in.Records, p.record())
+	}
+	out, err := w.c.Client.PutRecords(ctx, in, once)
+	if err != nil {
+		return nil, err
+	}
+	return out.Records, nil
 }
 
 // lost puts a whole request back after a failed call, which may have been done nevertheless.

@@ -10,9 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/stretchr/testify/require"
 
 	"github.com/millstream-go/millstream/connect/kinesis/kinesistest"
@@ -34,7 +31,7 @@ func policies(t *testing.T) map[string][]string {
 			found[m[1]] = append(found[m[1]], name)
 		}
 	}
-	require.Len(t, found, 4)
+	require.Len(t, found, 5)
 	return found
 }
 
@@ -44,8 +41,7 @@ func TestPolicies(t *testing.T) {
 	f.CreateStream("in", 2)
 	f.CreateStream("out", 1)
 	c := f.streams()
-	c.Leases = lease.Table{Failover: time.Second, Client: dynamodb.New(dynamodb.Options{Region: "local", HTTPClient: f.HTTPClient(), BaseEndpoint: aws.String(f.URL()),
-		Credentials: credentials.NewStaticCredentialsProvider("any", "any", "")})}
+	c.Leases = lease.Table{Failover: time.Second, Client: f.dynamodb()}
 	in := f.run(copies(), t.TempDir(), c, func(c *stream.Config) { c.Exchange = stream.ThroughTopic })
 	require.Eventually(t, func() bool { return f.Calls()["GetRecords"] > 0 }, patience, time.Millisecond)
 	f.put("in", 5, "a")
@@ -56,6 +52,11 @@ func TestPolicies(t *testing.T) {
 	c.FanOut = "test"
 	in = f.run(copies(), t.TempDir(), c, func(c *stream.Config) { c.Exchange = stream.ThroughTopic })
 	require.Eventually(t, func() bool { return f.Calls()["SubscribeToShard"] > 0 }, patience, time.Millisecond)
+	f.put("in", 5, "a", "b")
+	f.arrived(in)
+	in.stop(t)
+	c.FanOut, c.Write.Strict = "", true
+	in = f.run(copies(), t.TempDir(), c, func(c *stream.Config) { c.Exchange = stream.ThroughTopic })
 	f.put("in", 5, "a", "b")
 	f.arrived(in)
 	in.stop(t)

@@ -31,6 +31,7 @@ type reader struct {
 	next     source.Position // the first record that was not delivered
 	latest   bool            // begin at the end
 	whole    bool            // next is what was read in this session, not found from before it
+	ahead    source.Position // where reading goes on, if it is not at next: a time, behind records that are passed over; else zero
 	iterator string
 	numbers  sequences
 	keys     []byte // of the batch that is being made
@@ -103,7 +104,11 @@ func (r *reader) read() error {
 		r.iterator = aws.ToString(out.NextShardIterator)
 		behind := time.Duration(aws.ToInt64(out.MillisBehindLatest)) * time.Millisecond
 		bytes, err := r.deliver(out.Records, behind, over)
+		r.s.count(r.o.id, bytes)
 		r.s.unreserve(reserved)
+		if errors.Is(err, errAhead) {
+			r.iterator, err = "", nil
+		}
 		if err != nil {
 			return err
 		}
@@ -140,15 +145,15 @@ func (r *reader) poll(records int64) (*api.GetRecordsOutput, error) {
 	name, arn := address(r.o.id.Stream)
 	if r.iterator == "" {
 		in := &api.GetShardIteratorInput{StreamName: name, StreamARN: arn, ShardId: aws.String(r.o.id.Shard)}
-		switch {
+		switch at := r.from(); {
 		case r.latest:
 			in.ShardIteratorType = types.ShardIteratorTypeLatest
-		case r.next == source.Position{}:
+		case at == source.Position{}:
 			in.ShardIteratorType = types.ShardIteratorTypeTrimHorizon
-		case begins(r.next):
-			in.ShardIteratorType, in.Timestamp = types.ShardIteratorTypeAtTimestamp, aws.Time(time.UnixMilli(int64(r.next.Low)))
+		case begins(at):
+			in.ShardIteratorType, in.Timestamp = types.ShardIteratorTypeAtTimestamp, aws.Time(time.UnixMilli(int64(at.Low)))
 		default:
-			in.ShardIteratorType, in.StartingSequenceNumber = types.ShardIteratorTypeAtSequenceNumber, aws.String(number(r.next))
+			in.ShardIteratorType, in.StartingSequenceNumber = types.ShardIteratorTypeAtSequenceNumber, aws.String(number(at))
 		}
 		out, err := call(r.ctx, c, "get an iterator", r.o.id.Stream, r.o.id.Shard, func(ctx context.Context) (*api.GetShardIteratorOutput, error) {
 			return c.Client.GetShardIterator(ctx, in, once)
@@ -163,6 +168,17 @@ func (r *reader) poll(records int64) (*api.GetRecordsOutput, error) {
 		return c.Client.GetRecords(ctx, in, once)
 	})
 }
+
+// from is where an iterator or a subscription begins.
+func (r *reader) from() source.Position {
+	if r.ahead != (source.Position{}) {
+		return r.ahead
+	}
+	return r.next
+}
+
+// errAhead: the answer and what follows it is passed over; reading goes on at ahead.
+var errAhead = errors.New("records are passed over")
 
 // deliver hands records over, those of aggregates one by one, without what was read before. It returns how many bytes the
 // answer had.
@@ -217,7 +233,7 @@ func (r *reader) unpack(b *source.Batch, rec *types.Record, pos source.Position)
 	case !aggregate:
 		add(aws.ToString(rec.PartitionKey), rec.Data)
 	default:
-		if !r.hashes.Owns(parts) {
+		if !r.s.scattered[r.o.id.Stream] && !r.hashes.Owns(parts) {
 			what.What = Foreign
 			r.s.c.Observe(what)
 			if r.s.c.DropForeign {
@@ -230,7 +246,7 @@ func (r *reader) unpack(b *source.Batch, rec *types.Record, pos source.Position)
 		pos.Sub = max(pos.Sub, 1) // of one without parts: behind it
 	}
 	if pos.Compare(r.next) > 0 {
-		r.next = pos
+		r.next, r.ahead = pos, source.Position{}
 	}
 }
 
@@ -250,15 +266,24 @@ func (r *reader) gap(first source.Position) error {
 		return nil
 	}
 	r.whole = true
-	return r.s.missed(r.o.id.partition(), found, first)
+	if err := r.s.missed(r.o.id.partition(), found, first); err != nil || r.s.specs[r.o.id.Stream].Range.Deleted != source.DeletedLatest {
+		return err
+	}
+	// The position stays what it was until a record comes: whoever goes on from it meanwhile finds the same gap.
+	r.ahead, r.latest = arrived(time.Now()), true
+	return errAhead
 }
 
 // missed does what the source says of records that were deleted before they were read.
 func (s *session) missed(part source.Partition, from, to source.Position) error {
 	if s.specs[part.Stream].Range.Deleted == source.DeletedFails {
-		return fmt.Errorf("%w: %v is read from position %v on, and nothing is left before %v. Say source.OnDeleted(source.DeletedSkips) to go on there: %w", connect.ErrDeleted, part, from, to, errGap)
+		return fmt.Errorf("%w: %v is read from position %v on, and nothing is left before %v. Say source.OnDeleted(source.DeletedSkips) to go on there, or source.DeletedLatest to go on at the end: %w", connect.ErrDeleted, part, from, to, errGap)
 	}
-	s.log.Warn("records were deleted before they were read", "partition", part.String(), "from", from.String(), "to", to.String())
+	what := "records were deleted before they were read"
+	if s.specs[part.Stream].Range.Deleted == source.DeletedLatest {
+		what += ", and what is left is passed over"
+	}
+	s.log.Warn(what, "partition", part.String(), "from", from.String(), "to", to.String())
 	if s.app.OnGap != nil {
 		s.app.OnGap(part, from, to)
 	}
@@ -266,6 +291,16 @@ func (s *session) missed(part source.Partition, from, to source.Position) error 
 }
 
 var errGap = errors.New("the stream's retention is shorter than the application was away")
+
+// count tells the leases of bytes that were read, if they want to know.
+func (s *session) count(id ShardID, bytes int) {
+	s.mu.Lock()
+	m, ok := s.member.(interface{ Read(ShardID, int) })
+	s.mu.Unlock()
+	if ok && bytes > 0 {
+		m.Read(id, bytes)
+	}
+}
 
 func (r *reader) send(b source.Batch) {
 	b.Partition = r.o.id.partition()

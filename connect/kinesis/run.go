@@ -87,6 +87,7 @@ func (s *session) join(ctx context.Context) (Membership, error) {
 				if err := s.missed(id.partition(), at, connect.Ended); err != nil {
 					return nil, err
 				}
+				s.passed[id] = s.specs[id.Stream].Range.Deleted == source.DeletedLatest
 			}
 		}
 	}
@@ -173,6 +174,9 @@ func (s *session) lease(ctx context.Context, member Membership, list []LeaseEven
 		}
 	}
 	s.mu.Unlock()
+	for _, e := range list {
+		s.c.Observe(Event{What: [...]What{Taken: LeaseTaken, Asked: LeaseAsked, Lost: LeaseLost}[e.Change], Stream: e.Stream, Shard: e.Shard, N: 1})
+	}
 	if len(taken) > 0 {
 		s.h.Assigned(ctx, taken)
 	}
@@ -296,7 +300,10 @@ func (s *session) first(o *owned) (at source.Position, latest bool) {
 	if !s.alone || s.out != nil {
 		old = !slices.ContainsFunc(s.shards[o.id].Parents, func(p string) bool { _, there := s.shards[ShardID{o.id.Stream, p}]; return there })
 	}
+	after := slices.ContainsFunc(s.shards[o.id].Parents, func(p string) bool { return s.passed[ShardID{o.id.Stream, p}] })
 	switch {
+	case after:
+		return arrived(time.Now()), true
 	case r.Start == source.StartTime:
 		return arrived(r.From), false
 	case r.Start == source.Latest && old:

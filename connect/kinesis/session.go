@@ -27,6 +27,7 @@ type session struct {
 	writers map[string]*writer
 	// consumers are the ARNs of the consumers by which streams are pushed. It has none where they are polled.
 	consumers map[string]string
+	scattered map[string]bool // streams whose records are in any shard, whatever their keys
 	out       connect.Outflow // in place of writers, where results go to another system; else nil
 	ctx       context.Context // ends with Close
 	cancel    context.CancelFunc
@@ -43,6 +44,7 @@ type session struct {
 	member   Membership
 	shards   map[ShardID]Shard // that the streams have now
 	opened   map[ShardID]bool  // those of them that there were when the application was new
+	passed   map[ShardID]bool  // forgotten by their streams before they were read, where that means to go on at the end
 	owned    map[source.Partition]*owned
 	pending  map[source.Partition]source.Position // committed, and not in the leases yet
 	wrote    time.Time                            // when pending was last written
@@ -68,20 +70,23 @@ var _ connect.Sharded = (*session)(nil)
 var errClosed = errors.New("the session is closed")
 
 func open(ctx context.Context, c Streams, app connect.App) (*session, error) {
-	s := &session{c: c, app: app, log: app.Logger, specs: map[string]connect.SourceSpec{}, writers: map[string]*writer{}, consumers: map[string]string{}, batches: make(chan source.Batch), failed: make(chan error, 1),
-		look: make(chan struct{}, 1), shards: map[ShardID]Shard{}, opened: map[ShardID]bool{}, owned: map[source.Partition]*owned{}, pending: map[source.Partition]source.Position{}, changed: make(chan struct{})}
+	s := &session{c: c, app: app, log: app.Logger, specs: map[string]connect.SourceSpec{}, writers: map[string]*writer{}, consumers: map[string]string{}, scattered: map[string]bool{}, batches: make(chan source.Batch), failed: make(chan error, 1),
+		look: make(chan struct{}, 1), shards: map[ShardID]Shard{}, opened: map[ShardID]bool{}, passed: map[ShardID]bool{}, owned: map[source.Partition]*owned{}, pending: map[source.Partition]source.Position{}, changed: make(chan struct{})}
 	_, s.alone = c.Leases.(interface{ only() })
 	if err := s.possible(); err != nil {
 		return nil, err
 	}
 	for _, src := range app.Sources {
 		s.specs[src.Name] = src
-		_, arn, err := c.describe(ctx, src.Name)
+		d, err := c.describe(ctx, src.Name)
 		if err != nil {
 			return nil, err
 		}
+		if s.scattered[src.Name] = d.scattered; d.scattered {
+			s.log.Warn("the service distributes the stream's records over its shards whatever their keys (RecordDistributionStrategy AUTO): records of a key have no order", "stream", src.Name)
+		}
 		if c.FanOut != "" {
-			if s.consumers[src.Name], err = c.consumer(ctx, src.Name, arn); err != nil {
+			if s.consumers[src.Name], err = c.consumer(ctx, src.Name, d.arn); err != nil {
 				return nil, err
 			}
 		}
@@ -124,9 +129,6 @@ func (s *session) possible() error {
 	for _, src := range s.app.Sources {
 		if src.Range.End != source.Never {
 			return fmt.Errorf("stream %s is to be read to an end, and Kinesis sources have none: leave EndAtNow and EndAtTime out: %w", src.Name, connect.ErrStop)
-		}
-		if src.Range.Deleted == source.DeletedLatest {
-			return fmt.Errorf("stream %s: source.DeletedLatest is not built for Kinesis: use DeletedSkips or DeletedFails: %w", src.Name, connect.ErrStop)
 		}
 		if src.Range.Start == source.StartTime && src.Range.From.After(time.Now()) {
 			return fmt.Errorf("stream %s is to be read from %v, which lies in the future: %w", src.Name, src.Range.From, connect.ErrStop)

@@ -17,6 +17,14 @@ type target struct {
 	bucket bucket
 }
 
+// name is the target's id; "" while it is not known.
+func (t *target) name() string {
+	if t == nil {
+		return ""
+	}
+	return t.id
+}
+
 func newShardMap(list []Shard, old shardMap) (m shardMap) {
 	buckets := map[string]bucket{}
 	for _, t := range old {

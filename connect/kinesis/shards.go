@@ -38,24 +38,31 @@ func (id ShardID) partition() source.Partition {
 	return source.Partition{Stream: id.Stream, Index: n}
 }
 
-// describe verifies that a stream exists, and returns how large a record may be, and the stream's ARN.
-func (s *Streams) describe(ctx context.Context, stream string) (maxRecord int, streamARN string, err error) {
+// description is what the connector must know of a stream.
+type description struct {
+	arn       string
+	maxRecord int  // bytes, its key included
+	scattered bool // the service distributes records itself, whatever their keys
+}
+
+// describe verifies that a stream exists, and describes it.
+func (s *Streams) describe(ctx context.Context, stream string) (d description, err error) {
 	name, arn := address(stream)
 	out, err := call(ctx, s, "describe stream "+stream, stream, "", func(ctx context.Context) (*api.DescribeStreamSummaryOutput, error) {
 		return s.Client.DescribeStreamSummary(ctx, &api.DescribeStreamSummaryInput{StreamName: name, StreamARN: arn}, once)
 	})
 	if err != nil {
-		return 0, "", err
+		return d, err
 	}
-	d := out.StreamDescriptionSummary
-	if d.StreamStatus == types.StreamStatusDeleting {
-		return 0, "", fmt.Errorf("stream %s is being deleted: %w", stream, connect.ErrStop)
+	sum := out.StreamDescriptionSummary
+	if sum.StreamStatus == types.StreamStatusDeleting {
+		return d, fmt.Errorf("stream %s is being deleted: %w", stream, connect.ErrStop)
 	}
-	maxRecord = 1 << 20
-	if d.MaxRecordSizeInKiB != nil {
-		maxRecord = int(*d.MaxRecordSizeInKiB) << 10
+	d = description{arn: aws.ToString(sum.StreamARN), maxRecord: 1 << 20, scattered: sum.RecordDistributionStrategy == types.RecordDistributionStrategyAuto}
+	if sum.MaxRecordSizeInKiB != nil {
+		d.maxRecord = int(*sum.MaxRecordSizeInKiB) << 10
 	}
-	return maxRecord, aws.ToString(d.StreamARN), nil
+	return d, nil
 }
 
 // list lists all shards of a stream that it has not forgotten, page by page.

@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	ddb "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/kinesis/types"
 	"github.com/stretchr/testify/require"
 
@@ -262,8 +262,8 @@ func TestSharedLeases(t *testing.T) {
 	f.CreateStream("in", 4)
 	f.CreateStream("out", 2)
 	c := f.streams()
-	c.Leases = lease.Table{Failover: time.Second, Client: dynamodb.New(dynamodb.Options{Region: "local", HTTPClient: f.HTTPClient(), BaseEndpoint: aws.String(f.URL()),
-		Credentials: credentials.NewStaticCredentialsProvider("any", "any", "")})}
+	db := f.dynamodb()
+	c.Leases = lease.Table{Failover: time.Second, Client: db}
 	through := func(c *stream.Config) { c.Exchange = stream.ThroughTopic }
 	keys := names(30)
 	f.put("in", 5, keys...)
@@ -288,10 +288,18 @@ func TestSharedLeases(t *testing.T) {
 	require.NoError(t, f.Merge("in", open[2], open[3]))
 	f.put("in", 5, keys...)
 	f.arrived(first)
+	require.Eventually(t, func() bool { // what shards bring is measured, for leases to be assigned by
+		f.put("in", 1, keys...)
+		rows, err := db.Scan(t.Context(), &dynamodb.ScanInput{TableName: aws.String("test-in")})
+		require.NoError(t, err)
+		return slices.ContainsFunc(rows.Items, func(row map[string]ddb.AttributeValue) bool { return row["throughputKBps"] != nil })
+	}, patience, 50*time.Millisecond)
 	first.stop(t)
 	f.put("in", 5, keys...)
 	f.arrived(second)
 	second.stop(t)
+	require.GreaterOrEqual(t, f.events.of(kinesis.LeaseTaken), 4+3)
+	require.Positive(t, f.events.of(kinesis.LeaseAsked))
 
 	// State would stay behind when a shard goes.
 	err := f.run(tallies(), t.TempDir(), c).wait(t)

@@ -70,6 +70,9 @@ func TestGap(t *testing.T) {
 	s.specs["s"] = connect.SourceSpec{Range: source.Range{Deleted: source.DeletedSkips}}
 	require.NoError(t, read(at(5, 1), at(9, 0)))
 	require.Equal(t, []source.Position{at(5, 1), at(9, 0)}, []source.Position{from, to})
+	s.specs["s"] = connect.SourceSpec{Range: source.Range{Deleted: source.DeletedLatest}}
+	require.ErrorIs(t, read(at(5, 1), at(9, 0)), errAhead)
+	require.Equal(t, []source.Position{at(5, 1), at(9, 0)}, []source.Position{from, to})
 }
 
 // A bucket lets through what its limits allow, and less after a refusal.
@@ -142,12 +145,14 @@ func TestForgottenShard(t *testing.T) {
 		return m
 	}
 	read := source.Position{High: 1, Low: 7}
+	latest := false
 	join := func(what source.Deleted, kept map[source.Partition]source.Position) error {
-		s := &session{c: Streams{Leases: InProcess{}}, alone: true, log: slog.New(slog.DiscardHandler), shards: shards("shardId-001", "shardId-002"), opened: map[ShardID]bool{}, h: keeper{kept: kept},
+		s := &session{c: Streams{Leases: InProcess{}}, alone: true, log: slog.New(slog.DiscardHandler), shards: shards("shardId-001", "shardId-002"), opened: map[ShardID]bool{}, passed: map[ShardID]bool{}, h: keeper{kept: kept},
 			specs: map[string]connect.SourceSpec{"s": {Range: source.Range{Deleted: what}}}}
 		m, err := s.join(t.Context())
 		if err == nil {
 			require.NoError(t, m.Close(t.Context()))
+			_, latest = s.first(&owned{id: ShardID{"s", "shardId-002"}})
 		}
 		return err
 	}
@@ -156,6 +161,11 @@ func TestForgottenShard(t *testing.T) {
 	require.NoError(t, join(source.DeletedFails, map[source.Partition]source.Position{first: connect.Ended}))
 	require.ErrorIs(t, join(source.DeletedFails, map[source.Partition]source.Position{first: read}), connect.ErrDeleted)
 	require.NoError(t, join(source.DeletedSkips, map[source.Partition]source.Position{first: read}))
+	require.False(t, latest, "what follows the shard is read from its beginning")
+	require.NoError(t, join(source.DeletedLatest, map[source.Partition]source.Position{first: connect.Ended}))
+	require.False(t, latest)
+	require.NoError(t, join(source.DeletedLatest, map[source.Partition]source.Position{first: read}))
+	require.True(t, latest, "what follows the shard is read from its end")
 }
 
 // A task whose restore ends while the session is being closed starts nothing.

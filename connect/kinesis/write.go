@@ -12,6 +12,11 @@ type Write struct {
 	// at a time, since the service promises no order within a request nor between two: a record waits until the one before it
 	// has been acknowledged.
 	Unordered bool
+	// Strict writes each record, or aggregate, by a PutRecord of its own that names the one before it (SequenceNumberForOrdering),
+	// one at a time in each shard: each record's sequence number is then larger than that of the one before it of its key, by the service's
+	// word. By default that follows from a key's records being sent one after the other, each acknowledged before the next. It costs
+	// throughput: a shard takes one record in the time of a call.
+	Strict bool
 	// Aggregate packs small records of a shard into one, in the format of the Kinesis Producer Library. All consumers must
 	// take them apart. A key's records keep their order inside an aggregate, so many of them can travel at once.
 	Aggregate bool
@@ -29,6 +34,14 @@ type Write struct {
 	Share float64
 }
 
+// most is how many records a request may have.
+func (w Write) most() int {
+	if w.Strict {
+		return 1
+	}
+	return maxRecords
+}
+
 func (w Write) withDefaults() Write {
 	def(&w.Calls, 4)
 	def(&w.Linger, 10*time.Millisecond)
@@ -39,6 +52,9 @@ func (w Write) withDefaults() Write {
 }
 
 func (w Write) check() (errs []error) {
+	if w.Strict && w.Unordered {
+		errs = append(errs, errors.New("Write.Strict and Write.Unordered exclude each other"))
+	}
 	if w.Calls < 1 {
 		errs = append(errs, fmt.Errorf("Write.Calls is %d: it must be at least 1", w.Calls))
 	}

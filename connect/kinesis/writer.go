@@ -24,7 +24,8 @@ import (
 type writer struct {
 	c      *Streams
 	name   string
-	max    int // bytes of a record, its key included
+	max    int  // bytes of a record, its key included
+	apart  bool // the service distributes records itself, so no shard can be predicted
 	fail   func(error)
 	salt   uint64
 	reload sync.Mutex
@@ -32,6 +33,8 @@ type writer struct {
 	mu       sync.Mutex
 	queue    []*entry // in the order of their numbers
 	busy     map[string]bool
+	taken    map[string]bool   // shards to which a record is under way, if Write.Strict
+	last     map[string]string // by shard, the sequence number of what was written last, if Write.Strict
 	next     uint64
 	waiting  int // records that are not acknowledged
 	bytes    int // of those
@@ -62,12 +65,19 @@ const (
 )
 
 func newWriter(ctx context.Context, c *Streams, name string, fail func(error)) (*writer, error) {
-	w := &writer{c: c, name: name, fail: fail, salt: rand.Uint64(), busy: map[string]bool{}, changed: make(chan struct{})}
-	var err error
-	if w.max, _, err = c.describe(ctx, name); err != nil {
+	w := &writer{c: c, name: name, fail: fail, salt: rand.Uint64(), busy: map[string]bool{}, taken: map[string]bool{}, last: map[string]string{}, changed: make(chan struct{})}
+	d, err := c.describe(ctx, name)
+	if err != nil {
 		return nil, err
 	}
-	return w, w.refresh(ctx)
+	if w.max, w.apart = d.maxRecord, d.scattered; !d.scattered {
+		return w, w.refresh(ctx)
+	}
+	if !c.Write.Unordered || c.Write.Aggregate {
+		c.log.Warn("the service distributes the stream's records over its shards whatever their keys (RecordDistributionStrategy AUTO): records of a key have no order there, and none are packed. "+
+			"Write.Unordered is quicker and loses nothing", "stream", name)
+	}
+	return w, nil
 }
 
 func (w *writer) start(ctx context.Context, running *sync.WaitGroup) {
@@ -102,6 +112,11 @@ func (w *writer) refresh(ctx context.Context, shards ...string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.shardMap = newShardMap(list, w.shardMap)
+	for id := range w.last {
+		if w.shardMap.find(id) == nil {
+			delete(w.last, id)
+		}
+	}
 	w.signal()
 	return nil
 }
@@ -141,7 +156,7 @@ func (w *writer) write(ctx context.Context, r *sink.Record) error {
 	w.queue = append(w.queue, e)
 	w.waiting++
 	w.bytes += e.size()
-	if len(w.queue) == 1 || len(w.queue)%maxRecords == 0 {
+	if len(w.queue) == 1 || len(w.queue)%w.c.Write.most() == 0 {
 		w.signal()
 	}
 	return nil
@@ -227,7 +242,7 @@ func (w *writer) take() (*request, time.Duration, chan struct{}) {
 	if len(w.queue) == 0 || w.err != nil {
 		return nil, time.Hour, w.changed
 	}
-	if age := now.Sub(w.queue[0].since); w.flushing == 0 && len(w.queue) < maxRecords && w.bytes < w.c.Write.RequestBytes && age < w.c.Write.Linger {
+	if age := now.Sub(w.queue[0].since); w.flushing == 0 && len(w.queue) < w.c.Write.most() && w.bytes < w.c.Write.RequestBytes && age < w.c.Write.Linger {
 		return nil, w.c.Write.Linger - age, w.changed
 	}
 	req, wait := w.pick(now)

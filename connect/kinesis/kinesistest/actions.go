@@ -26,6 +26,8 @@ var actions = map[string]action{
 	"SplitShard":               do(splitShard),
 	"UpdateMaxRecordSize":      do(updateMaxRecordSize),
 	"UpdateShardCount":         do(updateShardCount),
+
+	"UpdateStreamRecordDistributionStrategy": do(updateDistribution),
 }
 
 type nothing struct{}
@@ -88,6 +90,7 @@ type summary struct {
 	EncryptionType                      string
 	OpenShardCount, ConsumerCount       int
 	MaxRecordSizeInKiB                  int
+	RecordDistributionStrategy          string `json:",omitempty"` // of on-demand streams
 }
 
 type summaryOutput struct{ StreamDescriptionSummary summary }
@@ -100,6 +103,10 @@ func describeStreamSummary(s *Server, in *streamInput, _ *Fault) (out summaryOut
 	out.StreamDescriptionSummary = summary{StreamName: st.name, StreamARN: st.arn, StreamStatus: "ACTIVE", RetentionPeriodHours: int(st.retention / time.Hour),
 		StreamCreationTimestamp: seconds(st.created), EnhancedMonitoring: []struct{}{}, EncryptionType: "NONE", OpenShardCount: len(st.open()), MaxRecordSizeInKiB: st.maxRecord >> 10}
 	out.StreamDescriptionSummary.StreamModeDetails.StreamMode = "PROVISIONED"
+	if st.scattered {
+		out.StreamDescriptionSummary.StreamModeDetails.StreamMode = "ON_DEMAND"
+		out.StreamDescriptionSummary.RecordDistributionStrategy = distributedBy
+	}
 	return out, nil
 }
 
@@ -267,6 +274,26 @@ func updateMaxRecordSize(s *Server, in *updateMaxRecordSizeInput, _ *Fault) (not
 		return nothing{}, refuse(invalidArgument, "%d KiB: 1024 to 10240 are allowed", n)
 	}
 	st.maxRecord = in.MaxRecordSizeInKiB << 10
+	return nothing{}, nil
+}
+
+// distributedBy is the strategy by which the service distributes records itself.
+const distributedBy = "AUTO"
+
+type updateDistributionInput struct{ StreamARN, RecordDistributionStrategy string }
+
+// updateDistribution makes a stream with the strategy AUTO an on-demand one, too: others cannot have it.
+func updateDistribution(s *Server, in *updateDistributionInput, _ *Fault) (nothing, error) {
+	st, err := s.find("", in.StreamARN)
+	if err != nil {
+		return nothing{}, err
+	}
+	switch in.RecordDistributionStrategy {
+	case distributedBy, "USER_PARTITION_KEY":
+	default:
+		return nothing{}, refuse(validation, "no such strategy: %q", in.RecordDistributionStrategy)
+	}
+	st.scattered = in.RecordDistributionStrategy == distributedBy
 	return nothing{}, nil
 }
 

@@ -38,6 +38,21 @@ type position struct {
 	timestamp      float64
 }
 
+// Expire deletes the oldest records of a shard, as retention does.
+func (s *Server) Expire(stream, shard string, records int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st, err := s.find(stream, "")
+	if err != nil {
+		return err
+	}
+	sh, err := st.shard(shard)
+	if err == nil {
+		sh.expired = min(sh.expired+records, len(sh.records))
+	}
+	return err
+}
+
 // place is the place in the shard's records that a position begins at.
 func (s *Server) place(sh *shard, p position) (int, error) {
 	switch p.kind {
@@ -149,7 +164,7 @@ func getRecords(s *Server, in *getRecordsInput, _ *Fault) (out getRecordsOutput,
 
 // from returns the records from a place on that fit into an answer, and the place after them.
 func (sh *shard) from(next, limit int) ([]record, int) {
-	next = min(next, len(sh.records))
+	next = max(min(next, len(sh.records)), sh.expired)
 	recs, bytes := []record{}, 0
 	for next < len(sh.records) && len(recs) < limit && bytes < maxGetBytes {
 		r := sh.records[next]

@@ -1,6 +1,11 @@
 package kinesistest
 
-import "unicode/utf8"
+import (
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/millstream-go/millstream/connect/kinesis/kpl"
+)
 
 // What a request may have.
 const (
@@ -37,6 +42,10 @@ func putRecord(s *Server, in *putRecordInput, _ *Fault) (out putAnswer, err erro
 	}
 	if err := st.valid(in.putEntry); err != nil {
 		return out, err
+	}
+	// Numbers grow here whether or not the last one is named.
+	if n := in.SequenceNumberForOrdering; n > fmt.Sprintf("49%054d", s.next) {
+		return out, refuse(invalidArgument, "sequence number %s was never given out", n)
 	}
 	return s.put(st, in.putEntry)
 }
@@ -96,8 +105,10 @@ func (st *stream) valid(r putEntry) error {
 	if n := len(r.Data) + len(r.PartitionKey); n > st.maxRecord {
 		return refuse(invalidArgument, "a record of %d bytes, its key included: at most %d are allowed", n, st.maxRecord)
 	}
-	_, err := st.owner(r.PartitionKey, r.ExplicitHashKey)
-	return err
+	if _, err := kpl.HashOf(kpl.Record{Key: r.PartitionKey, HashKey: r.ExplicitHashKey}); err != nil {
+		return refuse(invalidArgument, "%v", err)
+	}
+	return nil
 }
 
 func (s *Server) put(st *stream, r putEntry) (putAnswer, error) {

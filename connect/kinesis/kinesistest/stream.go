@@ -18,6 +18,8 @@ type stream struct {
 	retention time.Duration
 	maxRecord int
 	shards    []*shard
+	scattered bool // records go to shards in turn, whatever their keys
+	turn      int
 }
 
 // shard is open until it is split or merged; its end is then the end of its records.
@@ -31,6 +33,7 @@ type shard struct {
 	first    string // sequence numbers
 	last     string // of a closed one
 	records  []record
+	expired  int // so many of them are not given out any more
 
 	written, read window
 }
@@ -146,7 +149,12 @@ func (st *stream) owner(key, explicit string) (*shard, error) {
 	if err != nil {
 		return nil, refuse(invalidArgument, "%v", err)
 	}
-	for _, sh := range st.open() {
+	open := st.open()
+	if st.scattered {
+		st.turn++
+		return open[st.turn%len(open)], nil
+	}
+	for _, sh := range open {
 		if sh.owns.Contains(h) {
 			return sh, nil
 		}
