@@ -50,6 +50,7 @@ var (
 	HeldRecords     = gauge("millstream_operator_held_records", "{record}", "task,operator", "Records that an operator holds back, less those that it held when its task began on this instance.")
 	Unaccounted     = gauge("millstream_operator_unaccounted_records", "{record}", "task,operator", "Records that came to an operator and of which it does not say what has become: 0, unless there is a mistake in the engine.")
 	Expired         = counter("millstream_expired_values_total", "{value}", "task,operator", "Values of state handles that were removed, or not kept, for their age.")
+	Retries         = counter("millstream_retries_total", "{attempt}", "task,operator", "Further attempts at a record that had failed: by the policy of its source or operator (onerror.Retry), or by the Retry of an Async.")
 	Tasks           = gauge("millstream_tasks", "{task}", "state", "Tasks of this instance, by state: restoring or running.")
 	CacheBytes      = gauge("millstream_state_cache_bytes", "By", "task", "State that is held in memory, about.")
 	DirtyBytes      = gauge("millstream_state_dirty_bytes", "By", "task", "State that has changed since the last epoch, about.")
@@ -75,7 +76,7 @@ var (
 
 // All returns every metric.
 func All() []*Metric {
-	return []*Metric{Records, RecordLag, TimeLag, Watermark, QueuedBytes, Idle, Waits, GapRecords, Doubted, Late, Skipped, DeadLettered, Operator, HeldRecords, Unaccounted, Expired, Tasks, CacheBytes, DirtyBytes, StoreReads,
+	return []*Metric{Records, RecordLag, TimeLag, Watermark, QueuedBytes, Idle, Waits, GapRecords, Doubted, Late, Skipped, DeadLettered, Operator, HeldRecords, Unaccounted, Expired, Retries, Tasks, CacheBytes, DirtyBytes, StoreReads,
 		StateBytes, BlockHits, BlockMisses, WriteStalls, DiskFull, Epochs, EpochSeconds, EpochLongest, EpochAge, RestoredRecords, RestoredBytes, RestoreLeft,
 		StandbyLag, StandbyRecords, Discarded, BackPressure, Sessions}
 }

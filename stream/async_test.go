@@ -147,6 +147,7 @@ func TestAsyncRetry(t *testing.T) {
 	require.Len(t, dead, 1)
 	assert.Equal(t, "b3", string(dead[0].Value))
 	assert.Contains(t, header(dead[0], "millstream-error"), "call 3 of 3: bad value")
+	assert.Equal(t, uint64(1+2), d.Counts("calls").Retried)
 	assert.Equal(t, "calls", header(dead[0], "millstream-operator"))
 	assert.Equal(t, "in", header(dead[0], "millstream-topic"))
 	assert.NotEmpty(t, header(dead[0], "millstream-offset"))

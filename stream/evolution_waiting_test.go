@@ -81,3 +81,43 @@ func TestWaitingRecordsAreRefused(t *testing.T) {
 	d.Upgrade(waiting(plainText, true))
 	require.NoError(t, d.Err())
 }
+
+// suppressed holds changes of a table and records of a stream back.
+func suppressed(c codec.Codec[string]) *stream.Topology {
+	topo := stream.New("test")
+	in := topo.FromKeyed(source.KafkaKeyed("in", codec.String, c)).Watermark(stream.Watermark{})
+	in.ToTable("rows").Suppress("slow", stream.Suppression{Limit: duration(50)}).Updates(changed).To(strs("changes"))
+	in.SuppressUntil("final", func(string, string) time.Time { return ms(1055) }, 0).To(strs("finals"))
+	return topo
+}
+
+// Changes that are held back evolve, the row as it was emitted last and as it is now, whether or not a newer one joins them.
+func TestSuppressedChangesEvolve(t *testing.T) {
+	for name, again := range map[string]func(d *streamtest.Driver){"plain": func(*streamtest.Driver) {}, "restart": (*streamtest.Driver).Restart, "wipe": (*streamtest.Driver).WipeState} {
+		t.Run(name, func(t *testing.T) {
+			d := streamtest.New(t, suppressed(plainText), streamtest.CacheSize(0))
+			put(d, "in", "k:a0@900 m:x0@900 j:j@960")
+			assert.Equal(t, []string{"k ->k:a0", "m ->m:x0"}, values(drained(d, "changes")))
+			put(d, "in", "k:a1@1000 m:x1@1002")
+			d.Upgrade(suppressed(onceRead))
+			again(d)
+			put(d, "in", "k:a2@1003")
+			d.Upgrade(suppressed(twiceRead))
+			again(d)
+			put(d, "in", "j:end@1060")
+			assert.Equal(t, []string{"j ->j:end", "k k:a0!?>k:a2?", "m m:x0!?>m:x1!?"}, values(drained(d, "changes")))
+			assert.Equal(t, []string{"j:end", "k:a2?", "m:x1!?"}, values(drained(d, "finals")))
+		})
+	}
+}
+
+// A codec that does not read them is refused.
+func TestSuppressedChangesAreRefused(t *testing.T) {
+	d := streamtest.New(t, suppressed(plainText), streamtest.MayStop())
+	put(d, "in", "k:a1@1000")
+	d.Upgrade(suppressed(codec.Version(2, codec.String)))
+	require.ErrorIs(t, d.Err(), stream.ErrCodec)
+	assert.ErrorContains(t, d.Err(), `values were written with "string", and the program has "string v2": give that a migration`)
+	d.Upgrade(suppressed(plainText))
+	require.NoError(t, d.Err())
+}

@@ -99,6 +99,7 @@ func TestRetryEnds(t *testing.T) {
 	assert.Equal(t, "bad", string(dead[0].Value))
 	assert.Equal(t, "attempt 3 of 3: service is down", string(dead[0].Headers[0].Value))
 	require.Len(t, d.Bad(), 1)
+	assert.Equal(t, uint64(2), d.Counts("trymap").Retried)
 
 	// The next record begins with the first attempt.
 	d.PipeTo("in", streamtest.Record{Value: []byte("bad too"), Time: noon})

@@ -43,7 +43,7 @@ func (s Table[K, A]) Suppress[S ~string](name S, by Suppression, vals ...codec.C
 	n := s.t.graph.Add(&plan.Node{Kind: "suppress", Name: store, Site: site(), Detail: by.String(), Type: typeName[K]() + " → " + typeName[A](), Keyed: true,
 		Inputs: []*plan.Node{s.node.n}, Holds: true, Delay: by.Limit.Milliseconds()})
 	value := defaultCodec(s.t, n, vals)
-	n.Store = &plan.Store{Name: store, Kind: "suppress", Key: s.keys.Name(), Value: value.Name()}
+	n.Store = &plan.Store{Name: store, Kind: "suppress", Key: s.keys.Name(), Value: value.Name(), Evolves: true}
 	switch {
 	case by.Limit < 0 || by.Limit%time.Millisecond != 0:
 		s.t.graph.Errorf(n, "its Limit is %v: use 0 or more, in whole milliseconds", by.Limit)
@@ -93,7 +93,7 @@ func (s Keyed[K, V]) SuppressUntil[S ~string](name S, until func(K, V) time.Time
 	n := s.add("suppressuntil", store, "", typeName[K]()+" → "+typeName[V]())
 	n.Keyed, n.Holds = true, true
 	value := defaultCodec(s.t, n, vals)
-	n.Store = &plan.Store{Name: store, Kind: "suppress", Key: s.keys.Name(), Value: value.Name()}
+	n.Store = &plan.Store{Name: store, Kind: "suppress", Key: s.keys.Name(), Value: value.Name(), Evolves: true}
 	s.t.function(n, until == nil)
 	if most < 0 {
 		s.t.graph.Errorf(n, "it is to hold %d keys: use 1 or more, or 0 for any number", most)

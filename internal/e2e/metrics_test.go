@@ -11,6 +11,8 @@ import (
 
 	"github.com/millstream-go/millstream/connect/kafka/kafkatest"
 	"github.com/millstream-go/millstream/metrics"
+	"github.com/millstream-go/millstream/onerror"
+	"github.com/millstream-go/millstream/source"
 	"github.com/millstream-go/millstream/stream"
 )
 
@@ -69,7 +71,8 @@ func TestMetrics(t *testing.T) {
 	watched := func(c *stream.Config) {
 		c.Metrics, c.MetricsInterval, c.InstanceID = []metrics.Receiver{w}, 10*time.Millisecond, "one"
 	}
-	in := run(t, totals(b), b.config(dir, watched))
+	twice := onerror.Retry{Attempts: 3, Backoff: time.Millisecond}.Then(onerror.Skip)
+	in := run(t, totalsTo(b, "updates", "finals", source.OnError(twice)), b.config(dir, watched))
 	b.read(t, "updates", s.updates())
 	orders := b.name("orders") + ","
 	w.until(t, "millstream_records_total{"+orders+"0}", is(51))
@@ -86,13 +89,13 @@ func TestMetrics(t *testing.T) {
 	w.mu.Lock()
 	assert.Equal(t, "one", w.last.Instance)
 	assert.Equal(t, b.name("app"), w.last.App)
-	skipped := 0.0
+	sum := map[string]float64{}
 	for key, v := range w.now {
-		if strings.HasPrefix(key, metrics.Skipped.Name) {
-			skipped += v
-		}
+		name, _, _ := strings.Cut(key, "{")
+		sum[name] += v
 	}
-	assert.EqualValues(t, 1, skipped, "the record that is no JSON")
+	assert.EqualValues(t, 1, sum[metrics.Skipped.Name], "the record that is no JSON")
+	assert.EqualValues(t, 2, sum[metrics.Retries.Name], "it was tried again twice")
 	w.mu.Unlock()
 	in.stop(t)
 	w.mu.Lock()

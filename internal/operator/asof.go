@@ -105,6 +105,12 @@ func (o *AsOf[K, V, W]) Held() int { return o.shelf.held() }
 // StoreID implements task.Stateful.
 func (o *AsOf[K, V, W]) StoreID() uint32 { return o.shelf.id }
 
+// Keeps implements task.Keeper.
+func (o *AsOf[K, V, W]) Keeps() (int, error) { return o.shelf.waits() }
+
+// Operator implements task.Keeper.
+func (o *AsOf[K, V, W]) Operator() int32 { return o.Op }
+
 // ClosedThrough implements task.Closer.
 func (o *AsOf[K, V, W]) ClosedThrough() task.MarkerClosed {
 	return task.MarkerClosed{Store: o.StoreID(), Through: o.clock.W}

@@ -194,6 +194,7 @@ func (o *Async[K, V, R]) guarded(ctx context.Context, k K, v V) (r R, err error)
 func (o *Async[K, V, R]) answer(c *task.Ctx, f *flight[K, V, R], r R, err error) {
 	var panicked *task.PanicError
 	if err != nil && f.calls < o.Retry.Attempts && !errors.As(err, &panicked) {
+		o.task.Operators[o.Op].Retried++
 		o.call(f, o.Retry.Delay(f.calls, f.seed()))
 		return
 	}
@@ -408,7 +409,7 @@ func (o *Async[K, V, R]) Applied(epoch uint64) { o.applied = epoch }
 func (o *Async[K, V, R]) Changed() int { return (len(o.fresh) + len(o.gone)) * keptSize }
 
 // Keeps implements task.Keeper.
-func (o *Async[K, V, R]) Keeps() int { return o.count }
+func (o *Async[K, V, R]) Keeps() (int, error) { return o.count, nil }
 
 // Operator implements task.Keeper.
 func (o *Async[K, V, R]) Operator() int32 { return o.Op }

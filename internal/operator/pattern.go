@@ -316,6 +316,12 @@ func (o *Detect[K, V]) Held() int {
 	return o.heldRows() + o.shelf.held() + len(o.schedule.heap)*3*(int(unsafe.Sizeof(k))+16)
 }
 
+// Keeps implements task.Keeper.
+func (o *Detect[K, V]) Keeps() (int, error) { return o.shelf.waits() }
+
+// Operator implements task.Keeper.
+func (o *Detect[K, V]) Operator() int32 { return o.Op }
+
 // ClosedThrough implements task.Closer.
 func (o *Detect[K, V]) ClosedThrough() task.MarkerClosed {
 	return task.MarkerClosed{Store: o.StoreID(), Through: o.clock.W}

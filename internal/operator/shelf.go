@@ -443,6 +443,43 @@ func (s *shelf[K, V]) load(b *bucket[K, V]) error {
 	return nil
 }
 
+// waits counts the records that will be taken. It reads what is not in memory, and keeps none of it.
+func (s *shelf[K, V]) waits() (n int, err error) {
+	count := func(r *held[V]) {
+		if !r.matched && r.time+s.hold >= s.taken {
+			n++
+		}
+	}
+	for _, b := range s.buckets {
+		for _, l := range b.lists {
+			for i := range l.recs {
+				count(&l.recs[i])
+			}
+		}
+		for g := 0; g < s.groups && !b.complete; g++ {
+			lo := s.prefix(nil, uint16(g), &b.start)
+			err := s.task.View.Scan(lo, after(slices.Clone(lo)), func(key, value []byte) error {
+				user, r, _, _, err := s.parse(key, value)
+				if err != nil {
+					return err
+				}
+				k, err := s.keys.Decode(user)
+				if err != nil {
+					return &task.StateError{Store: s.name, Doing: "decode key", Err: err}
+				}
+				if b.lists[k] == nil { // else it has been counted, as it is now
+					count(&r)
+				}
+				return nil
+			})
+			if err != nil {
+				return 0, fmt.Errorf("store %s: %w", s.name, err)
+			}
+		}
+	}
+	return n, nil
+}
+
 // drop deletes a bucket. The changelog has to be told of every record that it has.
 func (s *shelf[K, V]) drop(b *bucket[K, V]) error {
 	if b.saved {

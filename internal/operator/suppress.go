@@ -53,7 +53,7 @@ type waiting struct {
 
 // NewSuppress adds the operator to a task. Without a clock it goes by the largest time among the changes that it has seen.
 func NewSuppress[K comparable, A any](t *task.Task, clock *task.Clock, s SuppressSpec[K, A]) *Suppress[K, A] {
-	o := &Suppress[K, A]{rows: newRows(t, task.KindWaiting, s.Store, s.Keys, codec.Codec[waiting](waitingCodec{})), SuppressSpec: s, clock: clock, seen: math.MinInt64}
+	o := &Suppress[K, A]{rows: newRows(t, task.KindWaiting, s.Store, s.Keys, codec.Codec[waiting](waitingCodec[A]{s.Vals})), SuppressSpec: s, clock: clock, seen: math.MinInt64}
 	t.AddStateful(o)
 	if clock != nil {
 		t.AddTimed(o)
@@ -247,10 +247,10 @@ func (o *Suppress[K, A]) Restore(m *task.Marker) error {
 		}
 	}
 	o.table, o.due, o.count = newTable[K, waiting](false), nil, 0
-	if err := o.load(o.table, nil); err != nil {
-		return err
+	err := o.open()
+	if err == nil {
+		err = o.load(o.table, nil)
 	}
-	var err error
 	o.table.each(func(e *entry[K, waiting]) {
 		if err == nil {
 			o.count++
@@ -266,7 +266,7 @@ func (o *Suppress[K, A]) ClosedThrough() task.MarkerClosed {
 }
 
 // Keeps implements task.Keeper.
-func (o *Suppress[K, A]) Keeps() int { return o.count }
+func (o *Suppress[K, A]) Keeps() (int, error) { return o.count, nil }
 
 // Operator implements task.Keeper.
 func (o *Suppress[K, A]) Operator() int32 { return o.Op }
@@ -276,11 +276,41 @@ func (o *Suppress[K, A]) Held() int { return o.size(o.table) + len(o.due)*80 }
 
 // waitingCodec writes the time as a varint, a byte (1: there is an old value, 2: a new one), the old one with its length
 // in front, the new one.
-type waitingCodec struct{}
+type waitingCodec[A any] struct{ vals codec.Codec[A] }
 
-func (waitingCodec) Name() string { return "waiting" }
+// Name is that of the values, which are all that the user's codec writes.
+func (x waitingCodec[A]) Name() string { return x.vals.Name() }
 
-func (waitingCodec) Append(b []byte, v waiting) ([]byte, error) {
+// Reader implements codec.Evolving: the values are brought to the form that they would be written in now, since what
+// waits is written anew as a whole when a further change joins it.
+func (x waitingCodec[A]) Reader(name string) func(b []byte) (waiting, error) {
+	read := codec.Reader(x.vals, name)
+	if read == nil {
+		return nil
+	}
+	again := func(b []byte) ([]byte, error) {
+		if b == nil {
+			return nil, nil
+		}
+		v, err := read(b)
+		if err != nil {
+			return nil, err
+		}
+		return x.vals.Append(make([]byte, 0, len(b)), v)
+	}
+	return func(b []byte) (v waiting, err error) {
+		if v, err = x.Decode(b); err != nil {
+			return v, err
+		}
+		if v.old, err = again(v.old); err != nil {
+			return v, err
+		}
+		v.now, err = again(v.now)
+		return v, err
+	}
+}
+
+func (waitingCodec[A]) Append(b []byte, v waiting) ([]byte, error) {
 	b = binary.AppendVarint(b, v.due)
 	flags := byte(0)
 	if v.old != nil {
@@ -296,7 +326,7 @@ func (waitingCodec) Append(b []byte, v waiting) ([]byte, error) {
 	return append(b, v.now...), nil
 }
 
-func (waitingCodec) Decode(b []byte) (v waiting, err error) {
+func (waitingCodec[A]) Decode(b []byte) (v waiting, err error) {
 	due, n := binary.Varint(b)
 	if n <= 0 || n >= len(b) || b[n] > 3 {
 		return v, errDamaged

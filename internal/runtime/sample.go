@@ -287,6 +287,7 @@ func (p *points) ofTask(t *task.Task, now int64) {
 		p.add(metrics.Skipped, float64(c.Skipped), id, name)
 		p.add(metrics.DeadLettered, float64(c.DeadLettered), id, name)
 		p.add(metrics.Expired, float64(c.Expired), id, name)
+		p.add(metrics.Retries, float64(c.Retried), id, name)
 		for _, x := range []struct {
 			outcome string
 			n       uint64

@@ -108,6 +108,7 @@ func (t *Task) again(p *Port, r *source.Record, m mark) bool {
 	b := t.bad(p.Part, r.Position, policy)
 	b.Again = true
 	t.Operators[t.ctx.at].Withdrawn++
+	t.Operators[t.ctx.at].Retried++
 	t.ctx.rejected, t.ctx.policy = nil, nil
 	t.onBad(b)
 	return true

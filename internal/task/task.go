@@ -196,7 +196,7 @@ type Task struct {
 	full      int        // operators that take no more records
 	changes   []Undoer
 	flows     []flow
-	kept      map[int32]int // records that operators held when the task began, by operator
+	kept      map[int32]int // records that operators held when the task began, by operator; see OpenLedger
 	unwound   bool          // a user's function has panicked
 	logged    map[string]bool
 	onBad     func(Bad)
@@ -447,11 +447,6 @@ func (t *Task) Restore() error {
 		return err
 	}
 	t.resumed()
-	for _, s := range t.stateful {
-		if k, ok := s.(Keeper); ok {
-			t.kept[k.Operator()] = k.Keeps()
-		}
-	}
 	t.rearm()
 	t.state = Running
 	return nil

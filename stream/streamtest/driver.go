@@ -212,6 +212,9 @@ func (d *Driver) restore(s *slot) error {
 	if err != nil {
 		return err
 	}
+	if err := s.task.OpenLedger(); err != nil {
+		return err
+	}
 	caughtUp, err := d.session.Start(d.ctx, r.Start)
 	if err != nil {
 		return err

@@ -87,6 +87,7 @@ type Counts struct {
 	Lapsed       uint64 // of a join: that came too late to be kept, and found no match
 	Held         int64  // that wait, less those that waited at the start
 	Expired      uint64 // values of state handles that were removed for their age; they are no records
+	Retried      uint64 // how often something was tried again (onerror.Retry), and a call of an Async made again; they are no records
 }
 
 // Counts returns the counts of the operators of this name, in all tasks since they were last started. An operator with
@@ -107,7 +108,7 @@ func (d *Driver) Counts(operator string) Counts {
 		d.t.Fatalf("streamtest: the topology has no operator of the name %q", operator)
 	}
 	return Counts{Records: sum.In, Passed: sum.Passed, Filtered: sum.Filtered, Late: sum.Late, Skipped: sum.Skipped, DeadLettered: sum.DeadLettered,
-		Withdrawn: sum.Withdrawn, Lapsed: sum.Lapsed, Held: sum.Held, Expired: sum.Expired}
+		Withdrawn: sum.Withdrawn, Lapsed: sum.Lapsed, Held: sum.Held, Expired: sum.Expired, Retried: sum.Retried}
 }
 
 // Bad is a record that was given up on.
