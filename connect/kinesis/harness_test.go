@@ -42,7 +42,8 @@ type fake struct {
 	client  *api.Client
 	served  atomic.Int64 // bytes of answers
 	events  counter
-	numbers map[string]int // the last number of each key
+	numbers map[string]int  // the last number of each key
+	filled  map[string]bool // shards that were written to
 }
 
 func start(t *testing.T, o kinesistest.Options) *fake {
@@ -50,7 +51,7 @@ func start(t *testing.T, o kinesistest.Options) *fake {
 	s, err := kinesistest.Start(o)
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
-	f := &fake{T: t, Server: s, numbers: map[string]int{}}
+	f := &fake{T: t, Server: s, numbers: map[string]int{}, filled: map[string]bool{}}
 	f.client = api.New(api.Options{Region: "local", HTTPClient: counting{s.HTTPClient(), &f.served}, BaseEndpoint: aws.String(s.URL()),
 		Credentials: credentials.NewStaticCredentialsProvider("any", "any", "")})
 	return f
@@ -161,6 +162,9 @@ func (f *fake) putAll(name string, in []types.PutRecordsRequestEntry) {
 		out, err := f.client.PutRecords(f.Context(), &api.PutRecordsInput{StreamName: aws.String(name), Records: in[:n]})
 		require.NoError(f, err)
 		require.Zero(f, *out.FailedRecordCount)
+		for _, r := range out.Records {
+			f.filled[*r.ShardId] = true
+		}
 		in = in[n:]
 	}
 }

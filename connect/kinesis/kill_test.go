@@ -26,6 +26,9 @@ import (
 // to Kafka, the brokers.
 const childURL, childDir, childBrokers = "KINESIS_TEST_URL", "KINESIS_TEST_DIR", "KINESIS_TEST_BROKERS"
 
+// childMany is set for a process that reads many shards and tells what it takes: its budget of memory.
+const childMany = "KINESIS_TEST_MANY"
+
 func TestMain(m *testing.M) {
 	if url := os.Getenv(childURL); url != "" {
 		if err := child(url, os.Getenv(childDir)); err != nil {
@@ -48,6 +51,9 @@ func child(url, dir string) error {
 	if brokers := os.Getenv(childBrokers); brokers != "" {
 		topo = feeds()
 		into(strings.Split(brokers, ","))(&cfg)
+	}
+	if budget := os.Getenv(childMany); budget != "" {
+		many(&cfg, f.streams(), budget)
 	}
 	app, err := topo.Build(cfg)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -67,4 +68,25 @@ func TestPolicies(t *testing.T) {
 		}
 	}
 	require.Equal(t, slices.Sorted(maps.Keys(want)), slices.Sorted(maps.Keys(f.Calls())))
+}
+
+// The tests that the documentation names are there.
+func TestNamedTests(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/kinesis.md")
+	require.NoError(t, err)
+	var code []byte
+	for _, pattern := range []string{"*_test.go", "*/*_test.go"} {
+		files, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		for _, name := range files {
+			b, err := os.ReadFile(name)
+			require.NoError(t, err)
+			code = append(code, b...)
+		}
+	}
+	named := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`").FindAllSubmatch(doc, -1)
+	require.NotEmpty(t, named)
+	for _, m := range named {
+		require.Contains(t, string(code), "\nfunc "+string(m[1])+"(")
+	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -401,28 +400,4 @@ func TestDamagedAggregate(t *testing.T) {
 	f.expect(in)
 	require.Eventually(t, func() bool { return len(f.read("dead")) == 1 }, patience, time.Millisecond)
 	require.Equal(t, 1, f.events.of(kinesis.BadAggregate))
-}
-
-// Many shards cost few goroutines, and each is read, those of a reshard of all of them too.
-func TestManyShards(t *testing.T) {
-	if testing.Short() {
-		t.Skip("not in a -short run")
-	}
-	const shards = 250
-	f := start(t, kinesistest.Options{})
-	f.CreateStream("in", shards)
-	f.CreateStream("out", 1)
-	keys := names(1000)
-	f.put("in", 1, keys...)
-	c := f.streams()
-	c.PollEvery, c.CallsPerSecond = time.Second, 5
-	before := runtime.NumGoroutine()
-	in := f.run(tallies(), t.TempDir(), c)
-	f.expect(in)
-	require.LessOrEqual(t, runtime.NumGoroutine()-before, 3*shards+50)
-	for _, sh := range f.Shards("in")[:50] {
-		require.NoError(t, f.Split("in", sh))
-	}
-	f.put("in", 1, keys...)
-	f.expect(in)
 }
