@@ -5,7 +5,7 @@
 #   growth       partitions, workers and instances grow and shrink, three seeds
 #   plants       every planted bug must be found
 #   snapshots    10,000 damages to snapshots, 5,000 runs with a failing store of objects
-#   state        10,000 damages to state directories, power lost 4,000 times
+#   state        10,000 damages to state directories, power lost 4,000 times, 2,080 applications whose disk fails
 #   cluster      15 minutes on a cluster of three brokers
 #   kinesis      100 kills and 30 reshards on the service for tests, 20 and 6 on local servers, every planted mistake; leases and examples
 #                on local servers, and leases beside a worker of the Kinesis Client Library
@@ -33,7 +33,10 @@ part_kills() { scripts/killtest.sh --kills "${KILLS:-200}" --seed "${SEED:-1}"; 
 part_growth() { for seed in 1 2 3; do scripts/killtest.sh --growth --seed $seed; done; }
 part_plants() { scripts/killtest.sh --plant all --seed "${SEED:-1}"; }
 part_snapshots() { go test -count=1 -timeout 30m ./internal/snapshot -damages 10000 -seeds 5000; }
-part_state() { go test -count=1 -timeout 30m ./internal/store -damages 10000 -crashes 4000; }
+part_state() {
+  go test -count=1 -timeout 30m ./internal/store -damages 10000 -crashes 4000
+  go test -count=1 -timeout 30m ./internal/e2e -run DiskFaults -faults 40
+}
 part_cluster() { scripts/clustertest.sh --minutes "${MINUTES:-15}" --seed "${SEED:-1}"; }
 part_kinesis() {
   local port=${KINESIS_PORT:-14567} rc=0

@@ -33,8 +33,8 @@ var (
 	ErrDamaged = engine.ErrDamaged
 	// ErrKey: the state directory is encrypted with a key that is not among Config.StateKeys.
 	ErrKey = engine.ErrKey
-	// ErrDiskFull: the disk of the state directory was full at the start. While an application runs, a full disk does
-	// not end it: it waits for space.
+	// ErrDiskFull: the disk of the state directory was full at the start, or two seconds after the application was told to
+	// end. While it runs, a full disk does not end it: it waits for space.
 	ErrDiskFull = engine.ErrDiskFull
 	// ErrIO: a write to the state directory failed. What was committed is not lost: start again once the disk is mended,
 	// or on another one.

@@ -45,7 +45,7 @@ func (a *App) Run(ctx context.Context) error {
 		return ErrRunning
 	}
 	defer a.running.Store(nil)
-	st, err := store.Open(store.Options{Dir: a.cfg.StateDir, AppID: a.cfg.AppID, KeyGroups: a.cfg.KeyGroups, Exchange: a.prog.exchange(), Stores: a.prog.Stores, Keys: a.cfg.Keys,
+	st, err := store.Open(store.Options{Dir: a.cfg.StateDir, FS: a.cfg.Disk, AppID: a.cfg.AppID, KeyGroups: a.cfg.KeyGroups, Exchange: a.prog.exchange(), Stores: a.prog.Stores, Keys: a.cfg.Keys,
 		CacheBytes: a.cfg.storeBytes() / 2, MemTableBytes: a.cfg.storeBytes() / 4, Logger: a.cfg.Logger, OnFault: a.onFault, OnRecover: a.onRecover})
 	if err != nil {
 		return fmt.Errorf("open state: %w", err)
@@ -59,12 +59,45 @@ func (a *App) Run(ctx context.Context) error {
 	if a.cfg.Snapshots.Store != nil {
 		snapshots = &snapshot.Loader{Config: a.cfg.Snapshots, App: a.cfg.AppID, Store: st, Log: a.cfg.Logger}
 	}
+	over := make(chan struct{})
+	var full sync.WaitGroup
+	full.Go(func() { endIfFull(ctx, st, over) })
 	err = a.sessions(ctx, st, instance, snapshots)
+	cancel()
 	stop()
+	close(over)
+	full.Wait()
 	if cerr := st.Close(); cerr != nil {
 		err = errors.Join(err, fmt.Errorf("close state: %w", cerr))
 	}
 	return err
+}
+
+// fullPatience is how long an application that is to end waits for space on a full disk.
+const fullPatience = 2 * time.Second
+
+// endIfFull closes the store of an application that is to end and whose disk stays full: what waits for space would wait on,
+// and Run for it. What was committed and is not in the store is in the changelog.
+func endIfFull(ctx context.Context, st *store.Store, over <-chan struct{}) {
+	select {
+	case <-ctx.Done():
+	case <-over:
+		return
+	}
+	const look = 50 * time.Millisecond
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	for full := time.Duration(0); full < fullPatience; full += look {
+		select {
+		case <-tick.C:
+		case <-over:
+			return
+		}
+		if !st.Full() {
+			full = 0
+		}
+	}
+	_ = st.Close() // Run returns its error
 }
 
 // beside starts what runs beside the sessions, as long as the application does.
@@ -197,6 +230,7 @@ func (a *App) Leave(ctx context.Context) error {
 	case err := <-reply:
 		return err
 	case <-ctx.Done():
+		(*stop)()
 		return fmt.Errorf("leave: the last commit takes longer: %w", ctx.Err())
 	}
 }

@@ -83,6 +83,7 @@ type Config struct {
 	AppID          string
 	InstanceID     string // "": the one in the state directory
 	StateDir       string
+	Disk           store.FS // that StateDir is on; nil: the machine's. Tests let it fail
 	Connector      connect.Connector
 	Guarantee      connect.Guarantee
 	CommitEvery    time.Duration

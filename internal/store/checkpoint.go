@@ -69,14 +69,15 @@ func (s *Store) Checkpoint() (*Checkpoint, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
-	defer s.leave()
 	c := &Checkpoint{s: s, dir: s.path(checkpointDir)}
 	if err := c.Remove(); err != nil {
+		s.leave()
 		return nil, err
 	}
 	done := make(chan error, 1)
 	ranges := map[string]KeyRange{}
 	go func() { // a goroutine that fails to write does not return; see guard
+		defer s.leave()
 		var err error
 		defer func() { done <- err }()
 		defer recovered(&err)

@@ -106,6 +106,15 @@ func (f *guardedFile) Preallocate(offset, length int64) error {
 	return f.g.try(func() error { return f.File.Preallocate(offset, length) })
 }
 
+// Stat only reads, but Pebble panics if it fails for a log that it is about to write.
+func (f *guardedFile) Stat() (info vfs.FileInfo, err error) {
+	f.g.once("look at", f.name, func() (err error) {
+		info, err = f.File.Stat()
+		return err
+	})
+	return info, nil
+}
+
 func (f *guardedFile) Sync() error {
 	f.g.once("sync", f.name, f.File.Sync)
 	return nil

@@ -106,7 +106,7 @@ func (l pebbleLogger) Fatalf(format string, args ...any) {
 
 // openDB opens the database on a goroutine of its own, because a goroutine that fails to write does not return.
 func (s *Store) openDB(mustExist bool) error {
-	fs := &sealer{FS: s.guard, dir: s.opts.Dir}
+	fs := &sealer{FS: s.guard, guard: s.guard, dir: s.opts.Dir}
 	if mustExist {
 		known, err := s.checkSeal()
 		if err != nil {
@@ -158,10 +158,18 @@ func (s *Store) openError(err error) error {
 	return fmt.Errorf("open the database in %s: %w", s.path("db"), err)
 }
 
-// closeDB closes the database, or abandons it if it cannot be closed.
-func (s *Store) closeDB() error {
+// closeDB closes the database once all calls have ended and drain has returned. If the store has failed it is abandoned, and
+// closed whenever that comes to pass: Pebble, closed under a call, may end the process.
+func (s *Store) closeDB(drain func()) error {
+	s.closing.Store(true)
 	done := make(chan error, 1)
-	go func() { done <- s.shut() }()
+	go func() {
+		for s.calls.Load() > 0 {
+			<-s.idle
+		}
+		drain()
+		done <- s.shut()
+	}()
 	select {
 	case <-s.guard.stalled:
 		return s.giveUp()
@@ -230,9 +238,15 @@ func (s *Store) adoptDB() (string, error) {
 	if id, err := s.databaseID(); id != "" || err != nil {
 		return id, err
 	}
+	if err := s.enter(); err != nil {
+		return "", err
+	}
 	id := uuid.NewString()
 	done := make(chan error, 1)
-	go func() { done <- s.db.Set(ownKey, []byte(id), pebble.Sync) }()
+	go func() { // a goroutine that fails to write does not return; see guard
+		defer s.leave()
+		done <- s.db.Set(ownKey, []byte(id), pebble.Sync)
+	}()
 	select {
 	case err := <-done:
 		return id, err

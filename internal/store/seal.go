@@ -31,6 +31,7 @@ import (
 // a prefix.
 type sealer struct {
 	vfs.FS // the guard
+	guard  *guard
 	dir    string
 
 	mu sync.Mutex
@@ -68,9 +69,7 @@ func (s *sealer) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.Fi
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.forget(from) {
-		if err := s.write(); err != nil {
-			return nil, err
-		}
+		s.write()
 	}
 	f, err := s.FS.ReuseForWrite(from, to, c)
 	if err != nil {
@@ -115,20 +114,20 @@ func (s *sealer) forget(name string) bool {
 
 func (s *sealer) Unwrap() vfs.FS { return s.FS }
 
-// write records all seals, in place of those before.
-func (s *sealer) write() error {
+// write records all seals, in place of those before. As for any other write, Pebble never sees it fail.
+func (s *sealer) write() {
 	body, err := json.Marshal(s.seals)
-	if err != nil {
-		return fmt.Errorf("encode seal: %w", err)
+	if err == nil {
+		err = writeFile(s.FS, s.dir, sealFile, sealManifest(body))
 	}
-	if err := writeFile(s.FS, s.dir, sealFile, sealManifest(body)); err != nil {
-		return err
+	if err != nil {
+		s.guard.fail(s.guard.ioError("seal", sealFile, err))
+		park()
 	}
 	for _, name := range s.unused {
 		_ = s.FS.Remove(name) // Pebble removes it at the next start, if it is still there
 	}
 	s.unused = nil
-	return nil
 }
 
 // sealedFile is a file that is being written. Pebble only appends to it, from one goroutine at a time.
@@ -163,7 +162,8 @@ func (f *sealedManifest) Sync() error {
 	if len(s.Files) > 2 {
 		s.Files = s.Files[1:]
 	}
-	return s.write()
+	s.write()
+	return nil
 }
 
 func (f *sealedManifest) SyncData() error { return f.Sync() }
@@ -179,7 +179,8 @@ func (f *sealedLog) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.Logs = append(s.Logs, f.now)
-	return s.write()
+	s.write()
+	return nil
 }
 
 // checkSeal compares the database's MANIFEST and logs with their seals, before the database is opened, and returns those.

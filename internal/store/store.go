@@ -13,10 +13,13 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
+// FS is a file system that a state directory can be on.
+type FS = vfs.FS
+
 // Options say whose state a store holds, where, and with how much memory.
 type Options struct {
 	Dir       string      // the state directory of this application; made if missing
-	FS        vfs.FS      // where Dir is; nil: the disk
+	FS        FS          // where Dir is; nil: the disk
 	AppID     string      // the application
 	KeyGroups int         // into how many groups keys are divided; fixed when the directory is made
 	Exchange  string      // "topic" or "memory"; fixed when the directory is made
@@ -201,7 +204,7 @@ func (s *Store) open() error {
 		return err
 	}
 	if err := s.settle(old); err != nil {
-		return errors.Join(err, s.closeDB())
+		return errors.Join(err, s.closeDB(func() {}))
 	}
 	return nil
 }
@@ -236,6 +239,9 @@ func (s *Store) path(name string) string { return s.fs.PathJoin(s.opts.Dir, name
 
 // InstanceID is the identity of this instance of the application: a UUID that was made with the directory and stays.
 func (s *Store) InstanceID() string { return s.instance }
+
+// Full says whether writers wait because the disk is full.
+func (s *Store) Full() bool { return s.guard.diskFull() }
 
 // enter begins a call: it keeps the database open until leave. It fails if the store is closed or faulted.
 func (s *Store) enter() error {
@@ -273,26 +279,11 @@ func (s *Store) Close() error {
 
 func (s *Store) close() error {
 	defer s.guard.report.close()
-	s.closing.Store(true)
 	s.guard.setDirect(true)
-	for s.calls.Load() > 0 {
-		select {
-		case <-s.idle:
-		case <-s.guard.stalled:
-			return s.giveUp()
-		}
-	}
-	close(s.commits)
-	select {
-	case <-s.drained:
-	case <-s.guard.stalled:
-		go func() {
-			<-s.drained
-			_ = s.shut()
-		}()
-		return s.giveUp()
-	}
-	err := s.closeDB()
+	err := s.closeDB(func() {
+		close(s.commits)
+		<-s.drained
+	})
 	s.guard.abandon() // gives up the lock
 	return err
 }
