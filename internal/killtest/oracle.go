@@ -25,7 +25,7 @@ import (
 //   - the updates of a key and window have the revisions 1, 2, ... and the sums of the records that they name, which
 //     come in the order of their source partition;
 //   - each window of the input less the late records has closed once, with the count and sum worked out here, and with
-//     the revision of its last update;
+//     the revision of its last update; and once more with all records, where none is late;
 //   - the process operator has seen each record once, in the order of its partition, with the running count and sum of
 //     the key, and each timer that was set has fired once, after the records before it and before those after it;
 //   - the table has counted each key from 1 to the number of its records, each alarm has rung once, not too early;
@@ -104,7 +104,7 @@ func check(ctx context.Context, c *cluster, p profile, guarantee string) (*verdi
 	for _, step := range []struct {
 		topic string
 		check func([][]*kgo.Record)
-	}{{topicIn, o.readIn}, {topicKeyed, o.readKeyed}, {topicDead, o.dead}, {topicLate, o.late}, {topicSeen, o.process}, {topicCounts, o.table}, {topicRung, o.rung}} {
+	}{{topicIn, o.readIn}, {topicKeyed, o.readKeyed}, {topicDead, o.dead}, {topicLate, o.late}, {topicSeen, o.process}, {topicCounts, o.table}, {topicRung, o.rung}, {topicTotals, o.totals}} {
 		recs, err := c.read(ctx, c.topic(step.topic))
 		if err != nil {
 			return nil, err

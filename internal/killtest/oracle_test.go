@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"math/rand/v2"
 	"testing"
@@ -8,11 +9,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/millstream-go/millstream/stream"
 )
 
 // run is what an application has read and written, one partition each.
 type run struct {
-	in, keyed, dead, late, seen, counts, rung, updates, results []*kgo.Record
+	in, keyed, dead, late, seen, counts, rung, updates, results, totals []*kgo.Record
 }
 
 func rec(t *testing.T, v any) *kgo.Record {
@@ -46,6 +49,7 @@ func right(t *testing.T) *run {
 	r.rung = []*kgo.Record{rec(t, rung{"alarm", 77})}
 	r.updates = []*kgo.Record{rec(t, update{"k", w, 1, 1, 5, 1}), rec(t, update{"k", w, 2, 2, 12, 2}), rec(t, update{"k", w + 30_000, 1, 1, 1, 4})}
 	r.results = []*kgo.Record{rec(t, result{"k", w, 2, 2, 12}), rec(t, result{"k", w + 30_000, 1, 1, 1})}
+	r.totals = []*kgo.Record{rec(t, result{"k", w, 3, 3, 21}), rec(t, result{"k", w + 30_000, 1, 1, 1})}
 	return r
 }
 
@@ -60,6 +64,7 @@ func (r *run) check(guarantee string) *verdict {
 	o.table(one(r.counts))
 	o.rung(one(r.rung))
 	o.windows(one(r.updates), one(r.results))
+	o.totals(one(r.totals))
 	return o.v
 }
 
@@ -76,7 +81,7 @@ func TestOracleFindsFaults(t *testing.T) {
 		"dead": func(r *run) *[]*kgo.Record { return &r.dead }, "late": func(r *run) *[]*kgo.Record { return &r.late },
 		"seen": func(r *run) *[]*kgo.Record { return &r.seen }, "counts": func(r *run) *[]*kgo.Record { return &r.counts },
 		"rung": func(r *run) *[]*kgo.Record { return &r.rung }, "updates": func(r *run) *[]*kgo.Record { return &r.updates },
-		"results": func(r *run) *[]*kgo.Record { return &r.results },
+		"results": func(r *run) *[]*kgo.Record { return &r.results }, "totals": func(r *run) *[]*kgo.Record { return &r.totals },
 	}
 	for name, of := range outputs {
 		for i := range *of(right(t)) {
@@ -96,6 +101,8 @@ func TestOracleFindsFaults(t *testing.T) {
 	for name, change := range map[string]func(*run){
 		"sum of a window":          func(r *run) { r.results[0] = rec(t, result{"k", w, 2, 2, 13}) },
 		"revision of a window":     func(r *run) { r.results[0] = rec(t, result{"k", w, 1, 2, 12}) },
+		"sum of a total":           func(r *run) { r.totals[0] = rec(t, result{"k", w, 3, 3, 22}) },
+		"revision of a total":      func(r *run) { r.totals[0] = rec(t, result{"k", w, 1, 3, 21}) },
 		"record of another window": func(r *run) { r.updates[2] = rec(t, update{"k", w, 3, 3, 13, 4}) },
 		"order of a key in a window": func(r *run) {
 			r.updates = []*kgo.Record{rec(t, update{"k", w, 1, 1, 7, 2}), rec(t, update{"k", w, 2, 2, 12, 1}), r.updates[2]}
@@ -113,6 +120,13 @@ func TestOracleFindsFaults(t *testing.T) {
 		change(r)
 		v := r.check("exactly-once")
 		assert.NotZero(t, v.Lost+v.Duplicated+v.Wrong, name)
+	}
+}
+
+// The totals test what is added up before a repartition only as long as the engine does so with them.
+func TestTotalsAreAddedUpBeforeTheyAreSent(t *testing.T) {
+	for name, p := range profiles {
+		assert.Contains(t, topology(p, func(topic string) string { return topic }).Describe(stream.Text), "sent as aggregates", name)
 	}
 }
 
@@ -139,6 +153,10 @@ func TestStateIsCompared(t *testing.T) {
 	good[codecs] = []byte("\x01\x05int64\x09json/v2:x")
 	assert.NotZero(t, check(good))
 	delete(good, codecs)
+	pane := string([]byte{kindPane}) + key("totals", "")[1:] + string(binary.BigEndian.AppendUint64(nil, uint64(final-1)^1<<63)) + "k"
+	good[pane] = []byte{1, 0}
+	assert.NotZero(t, check(good), "of a window that has closed")
+	delete(good, pane)
 	good[key("alarms", "a")] = []byte{1, 0}
 	assert.NotZero(t, check(good))
 }

@@ -21,6 +21,7 @@ const (
 	kindTimer  = 0x03
 	kindCodecs = 0x0d
 	kindMarker = 0x10
+	kindPane   = 0x14
 )
 
 func storeID(name string) uint32 {
@@ -67,7 +68,7 @@ func (o *oracle) fold(state map[string][]byte, recs []*kgo.Record) {
 func (o *oracle) compare(state map[string][]byte) {
 	counts, tallies := map[string]int64{}, map[string]tally{}
 	named := map[uint32]bool{}
-	for _, name := range []string{"windows", "seen", "counts", "alarms"} {
+	for _, name := range []string{"windows", "totals", "seen", "counts", "alarms"} {
 		named[storeID(name)] = true
 	}
 	for key, value := range state {
@@ -82,7 +83,7 @@ func (o *oracle) compare(state map[string][]byte) {
 			if at < final {
 				o.wrong("timer %d of key %s is still in the state", at, user[9:])
 			}
-		case key[0] == kindWindow && len(user) > 8:
+		case (key[0] == kindWindow || key[0] == kindPane) && len(user) > 8:
 			at := int64(binary.BigEndian.Uint64([]byte(user[:8])) ^ 1<<63)
 			if at < final {
 				o.wrong("window %d of key %s is still in the state", at, user[8:])

@@ -20,14 +20,17 @@ type tally struct{ N, Sum int64 }
 // alarm is the state of an alarm that has not rung.
 type alarm struct{ Due int64 }
 
+// total is what a window adds up to.
+type total struct{ N, Sum int64 }
+
 // topology is what is tested: event time and a repartition, behind it windows with all their outputs and a process
-// operator with timers; beside them a keyed topic, read as it is, with a count and wall-clock timers.
+// operator with timers; another repartition, of windows whose records are added up before it; beside them a keyed topic, read as it is, with a count and wall-clock timers.
 func topology(p profile, topic func(string) string) *stream.Topology {
 	t := stream.New("killtest")
-	byKey := t.From(source.Kafka(topic(topicIn), codec.JSON[event](), source.OnError(onerror.DeadLetter(topic(topicDead))))).
-		EventTime(func(e event) time.Time { return time.UnixMilli(e.At) }, stream.Watermark{OutOfOrder: p.bound, Idle: p.idle}).
-		KeyBy(func(e event) string { return e.Key }).
-		Repartition("by-key", stream.Repartitioning{Partitions: repartitions})
+	events := t.From(source.Kafka(topic(topicIn), codec.JSON[event](), source.OnError(onerror.DeadLetter(topic(topicDead))))).
+		EventTime(func(e event) time.Time { return time.UnixMilli(e.At) }, stream.Watermark{OutOfOrder: p.bound, Idle: p.idle})
+	key := func(e event) string { return e.Key }
+	byKey := events.KeyBy(key).Repartition("by-key", stream.Repartitioning{Partitions: repartitions})
 
 	windows := byKey.Window(p.window).Fold("windows", func(a *folded, e event) {
 		a.N++
@@ -43,6 +46,17 @@ func topology(p profile, topic func(string) string) *stream.Topology {
 	windows.Late(func(k string, l stream.LateRecord[event]) late {
 		return late{l.Value.ID, k, l.Time.UnixMilli(), l.Span.To, l.Watermark.UnixMilli()}
 	}).To(sink.Kafka(topic(topicLate), codec.JSON[late]()))
+
+	events.KeyBy(key).Repartition("totals-by-key", stream.Repartitioning{Partitions: repartitions}).
+		Window(p.totals).FoldMerge("totals", func(a *total, e event) {
+		a.N++
+		a.Sum += e.Value
+	}, func(a *total, b total) {
+		a.N += b.N
+		a.Sum += b.Sum
+	}).OnClose(func(k string, s window.Span, a total) result {
+		return result{k, s.From, int64(s.Revision), a.N, a.Sum}
+	}).To(sink.Kafka(topic(topicTotals), codec.JSON[result]()))
 
 	byKey.Process("seen", onEvent, onTimer).To(sink.Kafka(topic(topicSeen), codec.JSON[seen]()))
 
