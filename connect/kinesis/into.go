@@ -42,7 +42,7 @@ func (s *session) feeds() error {
 	}
 	if len(s.app.Internal) > 0 {
 		return fmt.Errorf("the topology brings records to the tasks of their keys, or keeps state, and what is read from Kinesis is written to %s: make two applications of it, one that writes the records "+
-			"to a topic by their keys, and one that reads that topic: %w", to, connect.ErrStop)
+			"to a topic by their keys, and one that reads that topic (docs/guarantees.md, \"State on several instances\"): %w", to, connect.ErrStop)
 	}
 	if s.app.OwnAll {
 		return fmt.Errorf("Config.Exchange is InMemory, and from Kinesis to %s there is nothing to exchange: leave it out: %w", to, connect.ErrStop)

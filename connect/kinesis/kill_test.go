@@ -29,6 +29,9 @@ const childURL, childDir, childBrokers = "KINESIS_TEST_URL", "KINESIS_TEST_DIR",
 // childMany is set for a process that reads many shards and tells what it takes: its budget of memory.
 const childMany = "KINESIS_TEST_MANY"
 
+// childOfTwo is set for a process that runs two applications, the one behind the other: its name.
+const childOfTwo = "KINESIS_TEST_PAIR"
+
 func TestMain(m *testing.M) {
 	if url := os.Getenv(childURL); url != "" {
 		if err := child(url, os.Getenv(childDir)); err != nil {
@@ -47,6 +50,9 @@ func TestMain(m *testing.M) {
 func child(url, dir string) error {
 	client := api.New(api.Options{Region: "local", BaseEndpoint: aws.String(url), Credentials: credentials.NewStaticCredentialsProvider("any", "any", "")})
 	f := &fake{client: client}
+	if name := os.Getenv(childOfTwo); name != "" {
+		return pair(f.streams(), client, url, strings.Split(os.Getenv(childBrokers), ","), dir, name)
+	}
 	topo, cfg := tallies(), stream.Config{AppID: "test", StateDir: dir, Connect: []connect.Connector{f.streams()}, Exchange: stream.InMemory, CommitInterval: 5 * time.Millisecond, MemoryBudget: 64 << 20}
 	if brokers := os.Getenv(childBrokers); brokers != "" {
 		topo = feeds()
