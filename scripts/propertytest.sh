@@ -5,14 +5,32 @@
 #   propertytest.sh [--seeds 2000]          as many seeds, spread over all kinds of operators, at least 100 for each
 #   propertytest.sh --plant NAME|all        a build with a known mistake in it; the models must find it
 #
-# Plants: window (a record at a window's start falls into the one before), session (a distance of just the gap does not
-#         merge), join (the upper bound is excluded), table (deletions are ignored), ttl (what has expired is still
-#         known), timer (one at the watermark fires), pattern (a record at the end of a pattern's time is in it),
-#         handle (what has expired is still returned),
-#         suppress (each change starts the time anew), foreign (rows are not told that the one they name was deleted),
-#         async (the watermark overtakes records under way), ledger (a record is dropped, and nobody counts it), branch (a
-#         record does not come to the second of two branches); these two change no count that the model looks at, and are
-#         for the ledger to find
+# Plants, at least one for each kind of operator:
+#   window    a record at a window's start falls into the one before
+#   session   a distance of just the gap does not merge
+#   sliding   no window begins where a record has dropped out
+#   trailing  a record that comes out of order does not change the windows behind it
+#   count     a window of more than two records takes one too many
+#   trigger   a window that is over is not fired again for a record that it takes
+#   early     what waits for its pace is not emitted before the final result
+#   gather    what is sent later replaces what was sent before
+#   join      the upper bound is excluded
+#   asof      a record that has waited is joined with the row as it is by now
+#   global    deletions are ignored
+#   table     deletions are ignored
+#   foreign   rows are not told that the one they name was deleted
+#   suppress  each change starts the time anew
+#   cogroup   a record of another stream adds what the one before it has
+#   ttl       Deduplicate still knows what has expired
+#   timer     one at the watermark fires
+#   every     of several times that have passed none makes a call
+#   handle    what has expired is still returned
+#   async     the watermark overtakes records under way
+#   lookup    an answer is good for ever
+#   pattern   a record at the end of a pattern's time is in it
+#   ledger    a record is dropped, and nobody counts it
+#   branch    a record does not come to the second of two branches
+# The last two change no count that the model looks at, and are for the ledger to find.
 #
 # The last line is JSON: seeds, kinds {test: seeds}, failed; with --plant plant, caught; with all also plants. Exit status:
 # 0 correct, or every plant caught; 1 a model found something, or a plant was not caught; 2 the run itself failed. rapid
@@ -24,10 +42,13 @@ say() { printf '%s\n' "$*" >&2; }
 die() { say "propertytest.sh: $*"; exit 2; }
 usage() { sed -n '2,/^set -euo/p' "$0" | sed '$d; s/^# \{0,1\}//'; }
 
-declare -A test_of=([window]=TestWindowKindsEqualTheirModels/tumbling [session]=TestWindowKindsEqualTheirModels/session [join]=TestJoinAgainstModel
-  [table]=TestTablesAgainstModel [ttl]=TestDeduplicateAgainstModel [timer]=TestTimersModel [pattern]=TestDetectAgainstModel [handle]=TestHandlesAgainstModel
-  [suppress]=TestSuppressModel [foreign]=TestJoinForeignModel [async]=TestAsyncAgainstModel [ledger]=TestLedgerModel [branch]=TestLedgerModel)
-order='window session join table ttl timer pattern handle suppress foreign async ledger branch'
+of=TestWindowKindsEqualTheirModels
+declare -A tests_of=([window]="$of/tumbling $of/hopping $of/cumulate TestPanesEqualTheModel" [session]=$of/session [sliding]=$of/sliding [trailing]=$of/trailing [count]=$of/count
+  [trigger]="TestTriggersEqualTheirModel TestEmissionModel $of/session" [early]=TestEmissionModel [gather]=TestGatheringModel [join]=TestJoinAgainstModel
+  [asof]=TestJoinAsOfAgainstModel [global]=TestGlobalTableModel [table]=TestTablesAgainstModel [foreign]=TestJoinForeignModel [suppress]=TestSuppressModel
+  [cogroup]=TestCogroupModel [ttl]=TestDeduplicateAgainstModel [timer]=TestTimersModel [every]=TestProcessEveryModel [handle]=TestHandlesAgainstModel
+  [async]=TestAsyncAgainstModel [lookup]=TestLookupModel [pattern]=TestDetectAgainstModel [ledger]=TestLedgerModel [branch]=TestLedgerModel)
+order='window session sliding trailing count trigger early gather join asof global table foreign suppress cogroup ttl timer every handle async lookup pattern ledger branch'
 models='Model' # every test of random input against a model has this in its name
 
 seeds=2000 plant=''
@@ -39,7 +60,7 @@ while [[ $# -gt 0 ]]; do
     *) usage >&2; die "what is '$1'?" ;;
   esac
 done
-[[ -z $plant || $plant == all || -n ${test_of[$plant]:-} ]] || die "there is no plant '$plant': use all, or one of: $order"
+[[ -z $plant || $plant == all || -n ${tests_of[$plant]:-} ]] || die "there is no plant '$plant': use all, or one of: $order"
 
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
@@ -70,11 +91,15 @@ go test -c -tags plant_semantics -o "$tmp/stream.test" . || die "the build faile
 [[ -z $(MILLSTREAM_PLANT='' "$tmp/stream.test" -test.run "$models" -rapid.checks=20 -rapid.nofailfile 2>&1 | grep -m1 -- '--- FAIL') ]] || die "the build fails without a plant"
 all=true results=''
 for p in $list; do
-  caught=false
-  MILLSTREAM_PLANT=$p "$tmp/stream.test" -test.run "^${test_of[$p]/\//\$/^}\$" -rapid.checks=2000 -rapid.nofailfile -rapid.shrinktime=1s >"$tmp/$p" 2>&1 || caught=true
-  grep -q 'no tests to run' "$tmp/$p" && die "there is no test ${test_of[$p]}"
-  if $caught && ! grep -q '\[rapid\]' "$tmp/$p"; then cat "$tmp/$p"; die "plant $p: the test failed for another reason"; fi
-  say "$p: $caught ($(grep -m1 -oE '\[rapid\].*' "$tmp/$p" | head -c 100))"
+  caught=true
+  for name in ${tests_of[$p]}; do
+    found=false
+    MILLSTREAM_PLANT=$p "$tmp/stream.test" -test.run "^${name/\//\$/^}\$" -rapid.checks=2000 -rapid.nofailfile -rapid.shrinktime=1s >"$tmp/$p" 2>&1 || found=true
+    grep -q 'no tests to run' "$tmp/$p" && die "there is no test $name"
+    if $found && ! grep -q '\[rapid\]' "$tmp/$p"; then cat "$tmp/$p"; die "plant $p: $name failed for another reason"; fi
+    say "$p: $found by $name ($(grep -m1 -oE '\[rapid\].*' "$tmp/$p" | head -c 100))"
+    $found || caught=false
+  done
   $caught || all=false
   results+="${results:+,}\"$p\":$caught"
 done

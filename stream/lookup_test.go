@@ -3,12 +3,14 @@ package stream_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/millstream-go/millstream/onerror"
 	"github.com/millstream-go/millstream/source"
@@ -102,6 +104,61 @@ func TestLookupSize(t *testing.T) {
 	d = streamtest.New(t, lookingUp(&a, stream.Lookup[string, string]{}), streamtest.Start(noon))
 	d.Pipe("in", noon, "a", "a")
 	assert.Equal(t, []string{"a", "a"}, a.keys, "without a TTL nothing is kept")
+}
+
+// Whatever the times of the calls, the capacity, the room for answers, and restarts: each record has its result once, in the
+// order that was asked for, with an answer that is no older than it may be.
+func TestLookupModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		ttl, longest := rapid.Int64Range(0, 200).Draw(t, "ttl"), int64(50)
+		now := noon // of the wall clock, no later than a call is made
+		l := stream.Lookup[string, string]{TTL: millis(ttl), MissTTL: millis(ttl), Size: rapid.IntRange(0, 2).Draw(t, "size"), Capacity: rapid.IntRange(1, 5).Draw(t, "capacity"),
+			Order: rapid.SampledFrom([]stream.Order{stream.InOrder, stream.PerKey, stream.AnyOrder}).Draw(t, "order"),
+			Find: func(_ context.Context, k string) (string, bool, error) {
+				return fmt.Sprint(now.Sub(noon).Milliseconds()), k != "x", nil
+			}}
+		build := made(func(topo *stream.Topology) {
+			topo.FromKeyed(source.KafkaKeyed("in", codec.String, codec.String)).LeftJoinLookup("l", l, func(v string, found *string) string { return v + "/" + show(found) }).To(to("out"))
+		})
+		takes := func(string, any) time.Duration { return millis(now.UnixMilli() * 7 % longest) }
+		d := streamtest.New(t, build(), append(anyWay(t), streamtest.CallsTake(takes), streamtest.Start(noon))...)
+		var in []string
+		read := map[string]int64{}
+		for i := range rapid.IntRange(1, 30).Draw(t, "records") {
+			disturb(t, d)
+			v := fmt.Sprintf("%s:%d", rapid.SampledFrom([]string{"a", "b", "x"}).Draw(t, "key"), i)
+			in, read[v] = append(in, v), now.Sub(noon).Milliseconds()
+			put(d, "in", v+"@0")
+			if rapid.Bool().Draw(t, "advance") {
+				d.AdvanceWall(millis(rapid.Int64Range(1, 300).Draw(t, "by")))
+				now = d.Now()
+			}
+		}
+		for range 100 {
+			d.AdvanceWall(millis(longest))
+			now = d.Now()
+		}
+		var got []string
+		for _, r := range d.Drain[string]("out") {
+			v, found, _ := strings.Cut(r, "/")
+			got = append(got, v)
+			if prefix(v) == "x" {
+				require.Equal(t, "-", found)
+				continue
+			}
+			require.GreaterOrEqual(t, numeral(found)+300+longest+ttl, read[v], "%s has an answer that was too old: %s", v, found)
+		}
+		require.ElementsMatch(t, in, got)
+		for _, key := range []string{"a", "b", "x"} {
+			others := func(v string) bool { return prefix(v) != key }
+			if l.Order != stream.AnyOrder {
+				require.Equal(t, slices.DeleteFunc(slices.Clone(in), others), slices.DeleteFunc(slices.Clone(got), others))
+			}
+		}
+		if l.Order == stream.InOrder {
+			require.Equal(t, in, got)
+		}
+	})
 }
 
 func TestBadLookup(t *testing.T) {

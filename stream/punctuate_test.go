@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/millstream-go/millstream/source"
 	"github.com/millstream-go/millstream/stream"
@@ -139,6 +140,49 @@ func TestProcessEveryByStreamTime(t *testing.T) {
 		}
 		assert.Equal(t, []string{"5", "25", "30"}, d.Drain[string]("out"))
 	}, streamtest.Semantics(stream.KafkaStreamsSemantics))
+}
+
+// Whatever the disorder, and whatever happens in between: there is one call for each move of the watermark to or past a
+// multiple of the interval, and it sees all keys as the records before have left them.
+func TestProcessEveryModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		every, bound := rapid.Int64Range(1, 20).Draw(t, "every"), rapid.Int64Range(0, 8).Draw(t, "bound")
+		topology := made(func(topo *stream.Topology) {
+			onRecord := func(p *stream.Process[string, int, string], _ string) { *p.State()++ }
+			onTick := func(t *stream.Tick[string, int, string]) {
+				for k, n := range t.All() {
+					t.Emit(k, fmt.Sprint(k, n, "@", t.Time().UnixMilli()))
+					if n%5 == 0 {
+						t.Clear(k)
+					} else if n%3 == 0 {
+						t.Set(k, n+7)
+					}
+				}
+			}
+			texts(topo).Watermark(stream.Watermark{OutOfOrder: millis(bound)}).KeyBy(letter).
+				ProcessEvery("p", onRecord, nil, stream.Schedule{Every: millis(every)}, onTick).To(to("out"))
+		})
+		d := streamtest.New(t, topology(), ways(t)...)
+		counts, w, due := map[string]int{}, int64(noTime), int64(noTime)
+		var want []string
+		for _, e := range draw(t) {
+			pipe(d, e.String())
+			counts[e.key]++
+			if w = max(w, e.at-bound); w >= due {
+				for k, n := range counts {
+					want = append(want, fmt.Sprint(k, n, "@", w))
+					if n%5 == 0 {
+						delete(counts, k)
+					} else if n%3 == 0 {
+						counts[k] += 7
+					}
+				}
+				due = w - mod(w, every) + every
+			}
+			happen(t, d)
+		}
+		require.ElementsMatch(t, want, d.Drain[string]("out"))
+	})
 }
 
 func TestProcessEveryFaults(t *testing.T) {

@@ -296,7 +296,7 @@ func alignedTo(grace int64, of func(int64) [][2]int64) model {
 }
 
 // Whatever the disorder, and whatever happens to the process in between: what windows close with, and what is late, is
-// what the records alone say; and who keeps the newest of the updates, or of the commits, has it too.
+// what the records alone say; and who keeps the newest of the updates, the commits, or the corrections has it too.
 func TestWindowKindsEqualTheirModels(t *testing.T) {
 	for name, kind := range kinds {
 		t.Run(name, func(t *testing.T) {
@@ -306,11 +306,12 @@ func TestWindowKindsEqualTheirModels(t *testing.T) {
 				w, m := kind(number.Draw(t, "a"), number.Draw(t, "b"), grace)
 				bound := rapid.Int64Range(0, 8).Draw(t, "bound")
 				every := rapid.Int64Range(1, 20).Draw(t, "every")
+				fires := slices.Contains([]string{"session", "tumbling", "hopping", "cumulate"}, name) && rapid.Bool().Draw(t, "trigger")
 				events := draw(t)
 				end := int64(1000)
 				closes, late := expect(m, events, bound, end)
 
-				d := streamtest.New(t, made(func(topo *stream.Topology) { everything(topo, w, bound, every) })(), ways(t)...)
+				d := streamtest.New(t, made(func(topo *stream.Topology) { everything(topo, w, bound, every, fires) })(), ways(t)...)
 				for _, e := range events {
 					pipe(d, e.String())
 					happen(t, d)
@@ -332,19 +333,30 @@ func TestWindowKindsEqualTheirModels(t *testing.T) {
 				replay(t, d.Drain[texted]("updates"), fixed)
 				replay(t, d.Drain[texted]("commits"), fixed)
 				replay(t, d.Drain[texted]("paced"), fixed)
+				if fires {
+					replay(t, d.Drain[texted]("fires"), fixed)
+				}
 			})
 		})
 	}
 }
 
-func everything(topo *stream.Topology, w window.Window, bound, every int64) {
-	a := texts(topo).Watermark(stream.Watermark{OutOfOrder: millis(bound)}).KeyBy(letter).Window(w).
-		FoldMerge("texts", func(a *string, v string) { *a += v[1:] }, func(a *string, b string) { *a += b })
+func everything(topo *stream.Topology, w window.Window, bound, every int64, fires bool) {
+	windows := texts(topo).Watermark(stream.Watermark{OutOfOrder: millis(bound)}).KeyBy(letter).Window(w)
+	if fires {
+		windows = windows.Trigger(window.Trigger{End: true})
+	}
+	a := windows.FoldMerge("texts", func(a *string, v string) { *a += v[1:] }, func(a *string, b string) { *a += b })
 	a.OnUpdate(textOf).To(resultsOf[texted]("updates"))
 	a.OnCommit(textOf).To(resultsOf[texted]("commits"))
 	a.OnUpdateEvery(millis(every), textOf).To(resultsOf[texted]("paced"))
 	closes := a.OnClose(textOf)
-	for _, topic := range []string{"updates", "commits", "paced", "closes"} {
+	topics := []string{"updates", "commits", "paced", "closes"}
+	if fires { // at the end, and with each record from then on
+		a.OnFire(textOf).To(resultsOf[texted]("fires"))
+		topics = append(topics, "fires")
+	}
+	for _, topic := range topics {
 		closes.To(resultsOf[texted](topic))
 	}
 	a.Late(lateOf).To(results("late"))

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"github.com/millstream-go/millstream/internal/plant"
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/stream/codec"
 )
@@ -73,10 +74,14 @@ func (o *AsOf[K, V, W]) Advance(c *task.Ctx, w int64) {
 	}
 	t, k, h := c.Time, c.Key, c.Headers
 	for _, x := range list {
+		at := x.time
+		if plant.Is("asof") {
+			at = w // the row as it is by now
+		}
 		c.Op, c.Time, c.Key, c.Headers = o.Op, x.time, []byte(x.bytes), nil
 		c.Release(o.Op)
 		m := c.Begin()
-		o.Join(c, x.key, x.val, o.Row(c, x.key, x.time))
+		o.Join(c, x.key, x.val, o.Row(c, x.key, at))
 		c.End(m)
 	}
 	c.Time, c.Key, c.Headers = t, k, h

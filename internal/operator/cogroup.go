@@ -1,6 +1,9 @@
 package operator
 
-import "github.com/millstream-go/millstream/internal/task"
+import (
+	"github.com/millstream-go/millstream/internal/plant"
+	"github.com/millstream-go/millstream/internal/task"
+)
 
 // Contribution is what a record of one of several streams adds to an aggregate that they share. It is good while the
 // record is processed: there is one per stream and task, which each record fills.
@@ -26,7 +29,9 @@ func Contribute[K comparable, V, A any](op int32, input int, add func(*A, V), ne
 	x := &contribution[V, A]{add: add, null: nullTest[V]()}
 	return func(c *task.Ctx, k K, v V) {
 		c.Enter(op)
-		x.v = v
+		if !(plant.Is("cogroup") && input > 0 && c.Time%7 == 3) { // planted: it adds what the record before it has
+			x.v = v
+		}
 		c.Input = input
 		c.Pass(op)
 		next(c, k, x)

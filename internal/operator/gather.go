@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"github.com/millstream-go/millstream/internal/eventtime"
+	"github.com/millstream-go/millstream/internal/plant"
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/source"
 	"github.com/millstream-go/millstream/stream/codec"
@@ -248,7 +249,7 @@ func (g *Gathered[A]) Add(add Add[A], merge func(*A, A)) Add[A] {
 		switch {
 		case !g.given:
 			add(a, first)
-		case first:
+		case first || plant.Is("gather"): // planted: what is sent later replaces what was sent before
 			*a = g.val
 		default:
 			merge(a, g.val)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/millstream-go/millstream/internal/plant"
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/onerror"
 	"github.com/millstream-go/millstream/source"
@@ -75,7 +76,9 @@ func (g *Global[K, V]) apply(r *source.Record) (err error) {
 		return fmt.Errorf("decode key with codec %s: %w", g.keys.Name(), err)
 	}
 	if r.Value == nil {
-		delete(g.rows, k)
+		if !plant.Is("global") { // planted: a deleted row stays
+			delete(g.rows, k)
+		}
 		return nil
 	}
 	v, err := g.vals.Decode(r.Value)

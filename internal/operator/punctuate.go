@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/millstream-go/millstream/internal/eventtime"
+	"github.com/millstream-go/millstream/internal/plant"
 	"github.com/millstream-go/millstream/internal/task"
 )
 
@@ -103,7 +104,11 @@ func (o *Punctuate[K, V, A]) next(t int64) int64 {
 
 // tick makes the call that is due at now, by its clock; t is the event time of what it emits.
 func (o *Punctuate[K, V, A]) tick(c *task.Ctx, now, t int64) {
+	missed := plant.Is("every") && o.due != notDue && now >= o.due+o.Every // planted: of several times that have passed, none makes a call
 	o.due, o.changed = o.next(now), true
+	if missed {
+		return
+	}
 	t0, k0, h0 := c.Time, c.Key, c.Headers
 	c.Op, c.Time, c.Key, c.Headers = o.Op, t, nil, nil
 	o.c = c

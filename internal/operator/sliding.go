@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/millstream-go/millstream/internal/plant"
 	"github.com/millstream-go/millstream/internal/task"
 )
 
@@ -112,12 +113,14 @@ func (o *Sliding[K, A]) Process(c *task.Ctx, k K) {
 	if before := o.before(list, t); before+1 > left { // it may have dropped out of nothing, until now
 		begin(before+1, true)
 	}
-	begin(right, false)
+	if !plant.Is("sliding") { // planted: no window begins where a record has dropped out
+		begin(right, false)
+	}
 	if c.Task.Err() != nil {
 		return
 	}
 	for i := range list {
-		if s := &list[i]; s.from <= t && t < s.to {
+		if s := &list[i]; s.from <= t && t < s.to && !plant.Is("trailing") { // planted: a record does not change the windows behind it
 			o.Update(&s.val, false)
 			o.counted(s, t)
 		}

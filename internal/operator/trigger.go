@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/millstream-go/millstream/internal/plant"
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/window"
 )
@@ -32,7 +33,7 @@ func (o *keyWindows[K, A]) trigger(s *span[A], t int64) (fires bool) {
 	over := s.to <= o.watermark()
 	switch {
 	case tr.End && over:
-		fires = true
+		fires = !plant.Is("trigger") // planted: there are no corrections
 	case tr.End:
 		s.ending = true
 	}
