@@ -49,6 +49,7 @@ func needed(t *testing.T, exceptions map[string]string, used map[string]bool) {
 func TestImports(t *testing.T)     { none(t, checkImports(tree(t))) }
 func TestCore(t *testing.T)        { none(t, checkCore(tree(t))) }
 func TestSleeps(t *testing.T)      { none(t, checkSleeps(tree(t))) }
+func TestExamples(t *testing.T)    { none(t, checkExamples(tree(t))) }
 func TestDocs(t *testing.T)        { none(t, checkDocs(tree(t))) }
 func TestPackageDocs(t *testing.T) { none(t, checkPackageDocs(tree(t))) }
 

@@ -182,3 +182,18 @@ func TestReferenceRules(t *testing.T) {
 		one(t, checkReferences(map[string][]byte{"a.md": []byte(text), "README.md": nil}), says)
 	}
 }
+
+func TestExampleRules(t *testing.T) {
+	operators := "package stream\ntype Stream[V any] struct{}\nfunc (s Stream[V]) Map[W any](f func(V) W) Stream[W] { return Stream[W]{} }\nfunc (s Stream[V]) Len() int { return 0 }\n" +
+		"func (s Stream[V]) add() Stream[V] { return s }\n"
+	other := "package stream\ntype Table struct{}\nfunc (s Table) Map(f func()) Table { return s }\n"
+	example := func(name, output string) string {
+		return "package stream_test\nfunc " + name + "() {\n\ts.Map(f)\n\t" + output + "\n}\n"
+	}
+	one(t, checkExamples(plant(t, "stream/a.go", operators)), "stream/a.go:3: Stream.Map is an operator that no runnable example shows")
+	one(t, checkExamples(plant(t, "stream/a.go", operators, "stream/a_test.go", example("Example", "// Output: 1"))), "")
+	one(t, checkExamples(plant(t, "stream/a.go", operators, "stream/a_test.go", example("Example", "// no output"))), "Stream.Map")
+	one(t, checkExamples(plant(t, "stream/a.go", operators, "stream/a_test.go", example("TestMap", "// Output: 1"))), "Stream.Map")
+	one(t, checkExamples(plant(t, "stream/a.go", operators, "stream/b.go", other, "stream/a_test.go", example("ExampleTable_Map", "// Output: 1"))), "ExampleStream_Map")
+	one(t, checkExamples(plant(t, "elsewhere/a.go", operators)), "")
+}
