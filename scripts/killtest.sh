@@ -3,7 +3,8 @@
 # has written, and its state, with what it should be: nothing lost, nothing doubled, nothing wrong.
 #
 #   killtest.sh [--kills 20] [--seed 1] [--guarantee exactly-once|at-least-once|at-most-once] [--rate 1500] [--standbys 0]
-#   killtest.sh --growth [--seed 1]               partitions 4 → 12, workers 1 → 4 → 2, instances 1 → 3 → 2, one kill
+#   killtest.sh --growth [--seed 1]               partitions 4 → 12 of two topics, workers 1 → 4 → 2, instances
+#                                                 1 → 3 → 2, one kill
 #   killtest.sh --plant NAME|all [--seed 1]       run a build with a known mistake in it; the checker must find it
 #   killtest.sh ... [--keep DIR]                  keep state, logs and the broker's log in DIR
 #

@@ -17,6 +17,7 @@ import (
 
 	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/connect/kafka"
+	"github.com/millstream-go/millstream/source"
 	"github.com/millstream-go/millstream/stream"
 )
 
@@ -44,12 +45,17 @@ func runApp(ctx context.Context, args []string) error {
 	session := fs.Duration("session", 3*time.Second, "session timeout")
 	commit := fs.Duration("commit", 100*time.Millisecond, "commit interval")
 	age := fs.Duration("metadata", 0, "how old the knowledge of topics may get; 0: as it is by default")
+	rekeys := fs.Bool("rekeys", false, "the keyed topic may grow")
 	workers := fs.Int("workers", 2, "goroutines that run tasks")
 	standbys := fs.Int("standbys", 0, "copies of each task's state on other instances")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	topo := topology(profiles[*name], func(t string) string { return *prefix + "-" + t })
+	var keyedBy []source.Option
+	if *rekeys {
+		keyedBy = append(keyedBy, source.OnGrowth(source.GrowthRekeys))
+	}
+	topo := topology(profiles[*name], func(t string) string { return *prefix + "-" + t }, keyedBy...)
 	app, err := topo.Build(stream.Config{AppID: *prefix, InstanceID: *instance, StateDir: *dir, Guarantee: guarantees[*guarantee], SessionTimeout: *session,
 		CommitInterval: *commit, Standbys: *standbys, Workers: *workers, MemoryBudget: 64 << 20, Connect: []connect.Connector{kafka.Cluster{Brokers: strings.Split(*brokers, ","), MetadataMaxAge: *age, ClientOptions: []kgo.Opt{kgo.WithHooks(&deaf{after: *session})}}},
 		Logger: slog.New(reporter{slog.NewTextHandler(os.Stderr, nil)})})

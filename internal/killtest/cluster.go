@@ -73,22 +73,33 @@ func (c *cluster) deleteTopics(ctx context.Context) {
 	_, _ = c.adm.DeleteTopics(ctx, names...)
 }
 
-// inputs are the topics whose positions the application commits.
-func (c *cluster) inputs() []string {
-	return []string{c.topic(topicIn), c.topic(topicKeyed), c.topic("by-key-repartition")}
+// inputs are the topics whose positions the application commits: those that are sent to, and its own.
+func (c *cluster) inputs(ctx context.Context) ([]string, error) {
+	names := []string{c.topic(topicIn), c.topic(topicKeyed)}
+	listed, err := c.adm.ListTopics(ctx)
+	for _, t := range listed.Names() {
+		if strings.HasPrefix(t, c.prefix+"-") && strings.HasSuffix(t, "-repartition") {
+			names = append(names, t)
+		}
+	}
+	return names, err
 }
 
 // lag is the number of offsets that the application has not processed, of all its inputs. Unstable says that a
 // transaction is open in one of them.
 func (c *cluster) lag(ctx context.Context) (lag int64, unstable bool, err error) {
-	ends, err := c.adm.ListEndOffsets(ctx, c.inputs()...)
+	inputs, err := c.inputs(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	ends, err := c.adm.ListEndOffsets(ctx, inputs...)
 	if err == nil {
 		err = ends.Error()
 	}
 	if err != nil {
 		return 0, false, err
 	}
-	stable, err := c.adm.ListCommittedOffsets(ctx, c.inputs()...)
+	stable, err := c.adm.ListCommittedOffsets(ctx, inputs...)
 	if err == nil {
 		err = stable.Error()
 	}

@@ -64,7 +64,7 @@ func runOne(ctx context.Context, o options) (*verdict, error) {
 	}
 	defer c.adm.Close()
 	if o.growth != nil {
-		c.parts[topicIn] = o.growth.From
+		c.parts[topicIn], c.parts[topicKeyed] = o.growth.From, o.growth.From
 	}
 	if err := c.createTopics(ctx); err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func runOne(ctx context.Context, o options) (*verdict, error) {
 	args := []string{"-brokers", strings.Join(o.brokers, ","), "-prefix", prefix, "-profile", o.profile,
 		"-guarantee", o.guarantee, "-session", session.String(), "-standbys", strconv.Itoa(o.standbys)}
 	if o.growth != nil {
-		args = append(args, "-metadata", "1s")
+		args = append(args, "-metadata", "1s", "-rekeys")
 	}
 	f := newFleet(ctx, o.bin, o.dir, n, args)
 	defer f.KillAll()

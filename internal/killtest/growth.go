@@ -5,18 +5,19 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 )
 
 // growth lets an application grow and shrink while it works: instances 1 → 3 → 2, their workers 1 → 4 → 2, and the
-// partitions of the topic that is read with new keys. Producers use the new partitions from the first moment, and a
-// process is killed while the others take notice. What the application writes depends on none of it, so the checker is that
+// partitions of both topics, that which is read with new keys and that which is read by its own (source.GrowthRekeys).
+// Producers soon use the new partitions, so that keys change their place, and a process is killed while the others take
+// notice. What the application writes depends on none of it, so the checker is that
 // of the other runs: it computes everything from the input.
 type growth struct {
-	From int32 `json:"from"` // partitions
-	To   int32 `json:"to"`
+	Topics []string `json:"topics"`
+	From   int32    `json:"from"` // partitions of each
+	To     int32    `json:"to"`
 	// NoticedS is the time from the change until something of each new partition was processed and committed.
 	NoticedS  float64 `json:"noticed_s"`
 	Instances []int   `json:"instances"`
@@ -77,27 +78,37 @@ func (g *growth) resize(_ context.Context, d *driver, all []*instance, workers i
 	return nil
 }
 
-// grow adds partitions, and kills a process at a moment before all instances work with them.
+// added is a partition that was added.
+type added struct {
+	topic     string
+	partition int32
+}
+
+// grow adds partitions, and kills a process a moment later: while instances notice, or when they have just begun with them.
 func (g *growth) grow(ctx context.Context, d *driver) error {
-	d.note("partitions of the input: %d → %d", g.From, g.To)
-	changed, err := d.cluster.adm.UpdatePartitions(ctx, int(g.To), d.cluster.topic(topicIn))
-	if err == nil {
-		err = changed.Error()
-	}
-	if err != nil {
-		return fmt.Errorf("add partitions: %w", err)
-	}
 	began := time.Now()
-	for known := 0; known < int(g.To); { // to the broker, which hears of it from the controller
-		listed, err := d.cluster.adm.ListTopics(ctx, d.cluster.topic(topicIn))
-		if err != nil {
-			return err
+	missing := map[added]bool{}
+	for _, topic := range g.Topics {
+		d.note("partitions of %s: %d → %d", topic, g.From, g.To)
+		changed, err := d.cluster.adm.UpdatePartitions(ctx, int(g.To), d.cluster.topic(topic))
+		if err == nil {
+			err = changed.Error()
 		}
-		known = len(listed[d.cluster.topic(topicIn)].Partitions)
+		if err != nil {
+			return fmt.Errorf("add partitions to %s: %w", topic, err)
+		}
+		for p := g.From; p < g.To; p++ {
+			missing[added{topic, p}] = true
+		}
 	}
-	if err := d.load.spread(ctx, d.cluster.brokers, g.To); err != nil {
-		return err
-	}
+	spread := make(chan error, 1)
+	go func() {
+		err := g.known(ctx, d)
+		if err == nil {
+			err = d.load.spread(ctx, d.cluster.brokers, g.To)
+		}
+		spread <- err
+	}()
 	if err := pause(ctx, time.Duration(d.rng.IntN(2500))*time.Millisecond); err != nil {
 		return err
 	}
@@ -107,9 +118,8 @@ func (g *growth) grow(ctx context.Context, d *driver) error {
 	}
 	victim.Signal(syscall.SIGKILL)
 	d.died(victim, random)
-	missing := map[int32]bool{}
-	for p := g.From; p < g.To; p++ {
-		missing[p] = true
+	if err := <-spread; err != nil {
+		return err
 	}
 	for time.Since(began) < time.Minute {
 		done, err := d.cluster.adm.FetchOffsets(ctx, d.cluster.prefix)
@@ -117,7 +127,7 @@ func (g *growth) grow(ctx context.Context, d *driver) error {
 			return err
 		}
 		for p := range missing {
-			if at, ok := done.Lookup(d.cluster.topic(topicIn), p); ok && at.Err == nil && at.At > 0 {
+			if at, ok := done.Lookup(d.cluster.topic(p.topic), p.partition); ok && at.Err == nil && at.At > 0 {
 				delete(missing, p)
 			}
 		}
@@ -132,5 +142,19 @@ func (g *growth) grow(ctx context.Context, d *driver) error {
 			return err
 		}
 	}
-	return fmt.Errorf("nothing of the new partitions %s was processed within a minute; see %s", strings.Trim(fmt.Sprint(slices.Sorted(maps.Keys(missing))), "[]"), d.dir)
+	return fmt.Errorf("nothing of the new partitions %v was processed within a minute; see %s", slices.Collect(maps.Keys(missing)), d.dir)
+}
+
+// known waits until the brokers, which hear of it from the controller, know of the new partitions.
+func (g *growth) known(ctx context.Context, d *driver) error {
+	for _, topic := range g.Topics {
+		for n := 0; n < int(g.To); {
+			listed, err := d.cluster.adm.ListTopics(ctx, d.cluster.topic(topic))
+			if err != nil {
+				return err
+			}
+			n = len(listed[d.cluster.topic(topic)].Partitions)
+		}
+	}
+	return nil
 }

@@ -149,7 +149,7 @@ func (l *load) pace(rate int) {
 	l.rate = rate
 }
 
-// spread sends to this many partitions from now on, by a client that knows them.
+// spread sends to this many partitions of each topic from now on, by a client that knows them.
 func (l *load) spread(ctx context.Context, brokers []string, parts int32) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -64,7 +64,7 @@ func runTests(ctx context.Context, args []string) (status int, err error) {
 	fs.StringVar(&s.guarantee, "guarantee", "exactly-once", "exactly-once, at-least-once or at-most-once")
 	fs.StringVar(&s.plant, "plant", "", "a planted bug, or all")
 	fs.IntVar(&s.standbys, "standbys", 0, "copies of each task's state on other instances")
-	grow := fs.Bool("growth", false, "let a topic, the workers and the instances grow, instead of the kills")
+	grow := fs.Bool("growth", false, "let the topics, the workers and the instances grow, instead of the kills")
 	fs.IntVar(&s.parallel, "parallel", 2, "planted bugs that run at the same time")
 	if err := fs.Parse(args); err != nil {
 		return statusFailed, err
@@ -80,7 +80,7 @@ func runTests(ctx context.Context, args []string) (status int, err error) {
 		return statusFailed, err
 	}
 	if *grow {
-		s.growth = &growth{From: 4, To: 12}
+		s.growth = &growth{Topics: []string{topicIn, topicKeyed}, From: 4, To: 12}
 	}
 	if s.plant == "all" {
 		return s.allPlants(ctx)

@@ -24,8 +24,9 @@ type alarm struct{ Due int64 }
 type total struct{ N, Sum int64 }
 
 // topology is what is tested: event time and a repartition, behind it windows with all their outputs and a process
-// operator with timers; another repartition, of windows whose records are added up before it; beside them a keyed topic, read as it is, with a count and wall-clock timers.
-func topology(p profile, topic func(string) string) *stream.Topology {
+// operator with timers; another repartition, of windows whose records are added up before it; beside them a keyed topic, read
+// as it is, with a count and wall-clock timers. Options are those of the keyed topic.
+func topology(p profile, topic func(string) string, keyedBy ...source.Option) *stream.Topology {
 	t := stream.New("killtest")
 	events := t.From(source.Kafka(topic(topicIn), codec.JSON[event](), source.OnError(onerror.DeadLetter(topic(topicDead))))).
 		EventTime(func(e event) time.Time { return time.UnixMilli(e.At) }, stream.Watermark{OutOfOrder: p.bound, Idle: p.idle})
@@ -60,7 +61,7 @@ func topology(p profile, topic func(string) string) *stream.Topology {
 
 	byKey.Process("seen", onEvent, onTimer).To(sink.Kafka(topic(topicSeen), codec.JSON[seen]()))
 
-	keyed := t.FromKeyed(source.KafkaKeyed(topic(topicKeyed), codec.String, codec.JSON[event]()))
+	keyed := t.FromKeyed(source.KafkaKeyed(topic(topicKeyed), codec.String, codec.JSON[event](), keyedBy...))
 	keyed.Count("counts").Changes(func(k string, n int64) count { return count{k, n} }).To(sink.Kafka(topic(topicCounts), codec.JSON[count]()))
 	keyed.Filter(func(_ string, e event) bool { return e.Due > 0 }).
 		Process("alarms", setAlarm, ring).To(sink.Kafka(topic(topicRung), codec.JSON[rung]()))
