@@ -78,13 +78,16 @@ func makeHandles[K comparable, H any](h *Handles[K], declare func(*Handles[K]) H
 
 // handled is a processor whose state is a set of handles.
 type handled[K comparable, V, H any] struct {
-	*operator.Process[K, V, struct{}]
-	state H
-	h     *Handles[K]
+	process *operator.Process[K, V, struct{}]
+	state   H
+	h       *Handles[K]
 }
 
-func (p *handled[K, V, H]) Get() (H, bool) { return p.state, true }
-func (p *handled[K, V, H]) State() *H      { return &p.state }
+func (p *handled[K, V, H]) At() (K, *task.Ctx)                { return p.process.At() }
+func (p *handled[K, V, H]) Watermark() int64                  { return p.process.Watermark() }
+func (p *handled[K, V, H]) SetTimer(at int64, wall, set bool) { p.process.SetTimer(at, wall, set) }
+func (p *handled[K, V, H]) Get() (H, bool)                    { return p.state, true }
+func (p *handled[K, V, H]) State() *H                         { return &p.state }
 func (p *handled[K, V, H]) Clear() {
 	for _, clear := range p.h.clear {
 		clear()

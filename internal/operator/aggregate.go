@@ -34,7 +34,7 @@ func NewAggregate[K comparable, V, A any](t *task.Task, op int32, store string, 
 // Process takes a record.
 func (o *Aggregate[K, V, A]) Process(c *task.Ctx, k K, v V) {
 	c.Enter(o.op)
-	e, err := o.find(o.table, k, 0)
+	e, err := o.store.find(o.table, k, 0)
 	if err != nil {
 		c.Task.Fail(err)
 		return

@@ -31,10 +31,11 @@ type Cells[K, S comparable, V any] struct {
 	CellsSpec[K, S, V]
 	clock *task.Clock
 	// fresh are the cells, by key, that the store may not have as they are.
-	fresh  map[K][]S
-	orders orders[K, S]
-	single bool // a key has one cell, and is never scanned
-	sweep  sweep
+	fresh   map[K][]S
+	settled func(K) // is told of a key that has none of these any more; may be nil
+	orders  orders[K, S]
+	single  bool // a key has one cell, and is never scanned
+	sweep   sweep
 }
 
 // CellsSpec is what the topology says about a state handle.
@@ -63,7 +64,7 @@ type cell[K, S comparable] struct {
 func newCells[K, S comparable, V any](t *task.Task, clock *task.Clock, s CellsSpec[K, S, V]) *Cells[K, S, V] {
 	o := &Cells[K, S, V]{rows: newRows(t, task.KindCell, s.Store, codec.Codec[cell[K, S]](cellCodec[K, S]{s.Keys, s.Subs}), s.Vals), CellsSpec: s, clock: clock, fresh: map[K][]S{}}
 	o.flat = true // its values are replaced, never changed in place
-	o.group = func(b []byte, groups int) uint16 {
+	o.store.group = func(b []byte, groups int) uint16 {
 		n, w := binary.Uvarint(b)
 		return task.Group(b[w:w+int(n)], groups)
 	}
@@ -73,9 +74,9 @@ func newCells[K, S comparable, V any](t *task.Task, clock *task.Clock, s CellsSp
 
 // added adds the cells to their task.
 func (o *Cells[K, S, V]) added() *Cells[K, S, V] {
-	o.task.AddStateful(o)
+	o.store.task.AddStateful(o)
 	if o.TTL > 0 {
-		o.task.AddTimed(o)
+		o.store.task.AddTimed(o)
 	}
 	return o
 }
@@ -104,7 +105,7 @@ func (o *Cells[K, S, V]) touch(e *entry[cell[K, S], V]) {
 func (o *Cells[K, S, V]) expire(e *entry[cell[K, S], V]) {
 	o.touch(e)
 	o.clear(e)
-	o.task.Operators[o.Op].Expired++
+	o.store.task.Operators[o.Op].Expired++
 }
 
 // Get returns the cell of the key at hand; ok is false if there is none.
@@ -123,7 +124,7 @@ func (o *Cells[K, S, V]) Get(s S) (v V, ok bool) {
 // Put sets the cell of the key at hand.
 func (o *Cells[K, S, V]) Put(s S, v V) {
 	k, c := o.At()
-	e, err := o.find(o.table, cell[K, S]{k, s}, 0)
+	e, err := o.store.find(o.table, cell[K, S]{k, s}, 0)
 	if err != nil {
 		c.Task.Fail(err)
 		return
@@ -136,12 +137,12 @@ func (o *Cells[K, S, V]) Put(s S, v V) {
 		time = max(time, e.time)
 	}
 	if o.lapsed(s, time) {
-		o.task.Operators[o.Op].Expired++
+		o.store.task.Operators[o.Op].Expired++
 		return
 	}
 	if !e.live {
 		if err := o.orders.add(k, s, o.Subs); err != nil {
-			c.Task.Fail(&task.StateError{Store: o.name, Doing: "encode sub-key", Err: err})
+			c.Task.Fail(&task.StateError{Store: o.store.name, Doing: "encode sub-key", Err: err})
 			return
 		}
 	}
@@ -178,7 +179,7 @@ func (o *Cells[K, S, V]) Undo() {
 	o.touch(e)
 	if e.live { // its order may have been found while it was not
 		if err := o.orders.add(e.key.key, e.key.sub, o.Subs); err != nil {
-			o.task.Fail(&task.StateError{Store: o.name, Doing: "encode sub-key", Err: err})
+			o.store.task.Fail(&task.StateError{Store: o.store.name, Doing: "encode sub-key", Err: err})
 		}
 	}
 }
@@ -234,7 +235,7 @@ func (o *Cells[K, S, V]) scan(k K, lo, hi []byte, f func(s S, v V) bool) error {
 	if hi == nil {
 		to = after(to)
 	}
-	err = o.task.View.Scan(from, to, func(key, value []byte) error {
+	err = o.store.task.View.Scan(from, to, func(key, value []byte) error {
 		sub := key[len(prefix):]
 		for len(fresh) > 0 && bytes.Compare(fresh[0].bytes, sub) <= 0 {
 			x := fresh[0]
@@ -245,12 +246,12 @@ func (o *Cells[K, S, V]) scan(k K, lo, hi []byte, f func(s S, v V) bool) error {
 		}
 		s, err := o.Subs.Decode(sub)
 		if err != nil {
-			return &task.StateError{Store: o.name, Doing: "decode sub-key", Err: err}
+			return &task.StateError{Store: o.store.name, Doing: "decode sub-key", Err: err}
 		}
 		e := o.table.lookup(cell[K, S]{k, s})
 		if e == nil {
 			e = &entry[cell[K, S], V]{key: cell[K, S]{k, s}}
-			if err := o.decodeValue(value, e); err != nil {
+			if err := o.store.decodeValue(value, e); err != nil {
 				return err
 			}
 		}
@@ -260,7 +261,7 @@ func (o *Cells[K, S, V]) scan(k K, lo, hi []byte, f func(s S, v V) bool) error {
 		if errors.Is(err, errStop) {
 			return err
 		}
-		return fmt.Errorf("store %s: %w", o.name, err)
+		return fmt.Errorf("store %s: %w", o.store.name, err)
 	}
 	for _, x := range fresh {
 		if err := cached(o.table.lookup(cell[K, S]{k, x.sub}), x.bytes); err != nil {
@@ -278,7 +279,7 @@ func (o *Cells[K, S, V]) freshIn(k K, lo, hi []byte) (list []listed[S], err erro
 	for _, s := range o.fresh[k] {
 		b, err := o.Subs.Append(nil, s)
 		if err != nil {
-			return nil, &task.StateError{Store: o.name, Doing: "encode sub-key", Err: err}
+			return nil, &task.StateError{Store: o.store.name, Doing: "encode sub-key", Err: err}
 		}
 		if bytes.Compare(b, lo) >= 0 && (hi == nil || bytes.Compare(b, hi) < 0) {
 			list = append(list, listed[S]{b, s})
@@ -290,12 +291,12 @@ func (o *Cells[K, S, V]) freshIn(k K, lo, hi []byte) (list []listed[S], err erro
 
 // prefix is what the keys of a key's cells begin with.
 func (o *Cells[K, S, V]) prefix(k K) ([]byte, error) {
-	b := task.AppendPrefix(nil, o.kind, o.id, 0)
+	b := task.AppendPrefix(nil, o.store.kind, o.store.id, 0)
 	b, err := appendLengthed(b, k, o.Keys)
 	if err != nil {
-		return nil, &task.StateError{Store: o.name, Doing: "encode key", Err: err}
+		return nil, &task.StateError{Store: o.store.name, Doing: "encode key", Err: err}
 	}
-	binary.BigEndian.PutUint16(b[5:], o.group(b[task.PrefixLen:], o.groups))
+	binary.BigEndian.PutUint16(b[5:], o.store.group(b[task.PrefixLen:], o.store.groups))
 	return b, nil
 }
 
@@ -306,9 +307,9 @@ func (o *Cells[K, S, V]) last() (s S, ok bool, err error) {
 	if err != nil {
 		return s, false, err
 	}
-	key, found, err := o.task.View.Last(prefix, after(slices.Clone(prefix)), nil)
+	key, found, err := o.store.task.View.Last(prefix, after(slices.Clone(prefix)), nil)
 	if err != nil {
-		return s, false, fmt.Errorf("store %s: %w", o.name, err)
+		return s, false, fmt.Errorf("store %s: %w", o.store.name, err)
 	}
 	var greatest []byte
 	if found {
@@ -325,7 +326,7 @@ func (o *Cells[K, S, V]) last() (s S, ok bool, err error) {
 		return s, false, nil
 	}
 	if s, err = o.Subs.Decode(greatest); err != nil {
-		return s, false, &task.StateError{Store: o.name, Doing: "decode sub-key", Err: err}
+		return s, false, &task.StateError{Store: o.store.name, Doing: "decode sub-key", Err: err}
 	}
 	return s, true, nil
 }
@@ -345,20 +346,23 @@ func (o *Cells[K, S, V]) Applied(epoch uint64) {
 		})
 		if len(subs) == 0 {
 			delete(o.fresh, k)
+			if o.settled != nil {
+				o.settled(k)
+			}
 		} else {
 			o.fresh[k] = subs
 		}
 	}
-	if over := o.Held() - int(o.task.Spec.MaxHeld.Load()); over > 0 {
+	if over := o.Held() - int(o.store.task.Spec.MaxHeld.Load()); over > 0 {
 		o.orders.clear()
-		if over = o.size(o.table) - int(o.task.Spec.MaxHeld.Load()); over > 0 {
-			o.evict(o.table, over/o.entrySize()+1, epoch)
+		if over = o.store.size(o.table) - int(o.store.task.Spec.MaxHeld.Load()); over > 0 {
+			o.store.evict(o.table, over/o.store.entrySize()+1, epoch)
 		}
 	}
 }
 
 // Held implements task.Stateful.
-func (o *Cells[K, S, V]) Held() int { return o.size(o.table) + o.orders.held() }
+func (o *Cells[K, S, V]) Held() int { return o.store.size(o.table) + o.orders.held() }
 
 // appendLengthed appends a key with its length in front.
 func appendLengthed[K any](b []byte, k K, keys codec.Codec[K]) ([]byte, error) {

@@ -37,8 +37,8 @@ func (o *Cells[K, S, V]) Due() int64 {
 // Advance implements task.Timed: a step of the sweep. It looks at what the store has; what is not there yet will be when
 // the next sweep comes.
 func (o *Cells[K, S, V]) Advance(c *task.Ctx, w int64) {
-	lo, _ := o.bounds(0, nil)
-	_, hi := o.bounds(uint16(o.groups-1), nil)
+	lo, _ := o.store.bounds(0, nil)
+	_, hi := o.store.bounds(uint16(o.store.groups-1), nil)
 	if o.sweep.at == nil {
 		o.sweep = sweep{due: w + max(1, o.TTL/2)}
 	} else {
@@ -46,7 +46,7 @@ func (o *Cells[K, S, V]) Advance(c *task.Ctx, w int64) {
 	}
 	o.sweep.at, o.sweep.last = nil, w
 	n := 0
-	err := o.task.View.Scan(lo, hi, func(key, value []byte) error {
+	err := o.store.task.View.Scan(lo, hi, func(key, value []byte) error {
 		if n++; n > sweepStep {
 			o.sweep.at = slices.Clone(key)
 			return errStop
@@ -54,25 +54,25 @@ func (o *Cells[K, S, V]) Advance(c *task.Ctx, w int64) {
 		return o.look(key, value)
 	})
 	if err != nil && !errors.Is(err, errStop) {
-		c.Task.Fail(fmt.Errorf("store %s: %w", o.name, err))
+		c.Task.Fail(fmt.Errorf("store %s: %w", o.store.name, err))
 	}
 }
 
 // look removes a cell of the store if it has expired.
 func (o *Cells[K, S, V]) look(key, value []byte) error {
-	user := o.userKey(key)
+	user := o.store.userKey(key)
 	n, w := binary.Uvarint(user)
 	if w <= 0 || n > uint64(len(user)-w) {
-		return &task.StateError{Store: o.name, Doing: "read key", Err: errDamaged}
+		return &task.StateError{Store: o.store.name, Doing: "read key", Err: errDamaged}
 	}
 	sub := user[w+int(n):]
 	s, err := o.Subs.Decode(sub)
 	if err != nil {
-		return &task.StateError{Store: o.name, Doing: "decode sub-key", Err: err}
+		return &task.StateError{Store: o.store.name, Doing: "decode sub-key", Err: err}
 	}
 	_, time, _, err := entryHead(value)
 	if err != nil {
-		return &task.StateError{Store: o.name, Doing: "read entry", Err: err}
+		return &task.StateError{Store: o.store.name, Doing: "read entry", Err: err}
 	}
 	over := o.lapsed(s, time)
 	if o.Versions {
@@ -83,9 +83,9 @@ func (o *Cells[K, S, V]) look(key, value []byte) error {
 	if !over {
 		return nil
 	}
-	k, err := o.keys.Decode(user)
+	k, err := o.store.keys.Decode(user)
 	if err != nil {
-		return &task.StateError{Store: o.name, Doing: "decode key", Err: err}
+		return &task.StateError{Store: o.store.name, Doing: "decode key", Err: err}
 	}
 	e := o.table.lookup(k)
 	switch {

@@ -7,44 +7,44 @@ import (
 
 // Count keeps one aggregate per key, of the records since its last window closed; see window.Count.
 type Count[K comparable, A any] struct {
-	keyWindows[K, A]
-	size uint64
+	windows keyWindows[K, A]
+	size    uint64
 }
 
 // NewCount adds the operator to a task. The spec's Grace is how long a window waits for its next record.
 func NewCount[K comparable, A any](t *task.Task, clock *task.Clock, s KeyWindowSpec[K, A], size int) *Count[K, A] {
 	o := &Count[K, A]{size: uint64(size)}
-	o.init(t, clock, s)
-	o.ends = func(s *span[A]) int64 { return s.time + o.Grace }
-	o.register(o)
+	o.windows.init(t, clock, s)
+	o.windows.ends = func(s *span[A]) int64 { return s.time + o.windows.Grace }
+	o.windows.register()
 	return o
 }
 
 // Process takes a record.
 func (o *Count[K, A]) Process(c *task.Ctx, k K) {
-	c.Enter(o.Op)
-	e := o.entry(c, k)
+	c.Enter(o.windows.Op)
+	e := o.windows.entry(c, k)
 	if e == nil {
 		return
 	}
-	c.Pass(o.Op)
+	c.Pass(o.windows.Op)
 	s := span[A]{from: c.Time, to: c.Time + 1, time: c.Time}
 	if e.live {
 		s = e.val[0]
 		if c.Time < s.from {
-			o.retract(c, k, s)
+			o.windows.retract(c, k, s)
 			s.sent, s.paced = false, false
 		}
 	}
-	o.Update(&s.val, !e.live)
+	o.windows.Update(&s.val, !e.live)
 	s.from, s.to = min(s.from, c.Time), max(s.to, c.Time+1)
-	o.counted(&s, c.Time)
+	o.windows.counted(&s, c.Time)
 	if s.revision < o.size || plant.Is("count") && s.revision == o.size && o.size > 2 { // planted: a window takes a record more
-		o.keep(e, append(e.val[:0], s))
-		o.updated(c, k, &e.val[0])
+		o.windows.keep(e, append(e.val[:0], s))
+		o.windows.updated(c, k, &e.val[0])
 		return
 	}
-	o.keep(e, nil)
-	o.updated(c, k, &s)
-	o.emit(c, []closing[K, A]{{k: k, s: s}})
+	o.windows.keep(e, nil)
+	o.windows.updated(c, k, &s)
+	o.windows.emit(c, []closing[K, A]{{k: k, s: s}})
 }

@@ -100,7 +100,7 @@ func (o *Link[K, F, L, R, O]) Left(c *task.Ctx, k K, ch Change[L]) {
 	if ch.New != nil {
 		now, has = o.Foreign(k, *ch.New)
 	}
-	e, err := o.find(o.table, k, 0)
+	e, err := o.store.find(o.table, k, 0)
 	if err != nil {
 		c.Task.Fail(err)
 		return
@@ -234,7 +234,7 @@ type pair[F, K comparable] struct {
 func NewSubscriptions[K, F comparable, R any](t *task.Task, s SubscriptionsSpec[K, F, R]) *Subscriptions[K, F, R] {
 	keys := pairCodec[F, K]{s.Foreign, s.Keys}
 	o := &Subscriptions[K, F, R]{rows: newRows(t, task.KindSubscription, s.Store, codec.Codec[pair[F, K]](keys), codec.Codec[uint64](numberCodec{})), SubscriptionsSpec: s}
-	o.group = keys.first
+	o.store.group = keys.first
 	t.AddStateful(o)
 	return o
 }
@@ -274,7 +274,7 @@ func (o *Subscriptions[K, F, R]) note(c *task.Ctx, p pair[F, K], s Subscription[
 		}
 		return err
 	}
-	e, err := o.find(o.table, p, 0)
+	e, err := o.store.find(o.table, p, 0)
 	if err != nil {
 		return err
 	}
@@ -325,24 +325,24 @@ type subscriber[K comparable] struct {
 func (o *Subscriptions[K, F, R]) of(f F) (list []subscriber[K], err error) {
 	foreign, err := o.Foreign.Append(nil, f)
 	if err != nil {
-		return nil, &task.StateError{Store: o.name, Doing: "encode key", Err: err}
+		return nil, &task.StateError{Store: o.store.name, Doing: "encode key", Err: err}
 	}
-	lo := task.AppendPrefix(nil, task.KindSubscription, o.id, task.Group(foreign, o.groups))
+	lo := task.AppendPrefix(nil, task.KindSubscription, o.store.id, task.Group(foreign, o.store.groups))
 	lo = append(binary.AppendUvarint(lo, uint64(len(foreign))), foreign...)
 	recent := o.recent[f]
 	add := func(bytes []byte, k K, number uint64) {
 		list = append(list, subscriber[K]{slices.Clone(bytes), k, number})
 	}
-	err = o.task.View.Scan(lo, after(slices.Clone(lo)), func(key, value []byte) error {
+	err = o.store.task.View.Scan(lo, after(slices.Clone(lo)), func(key, value []byte) error {
 		k, err := o.Keys.Decode(key[len(lo):])
 		if err != nil {
-			return &task.StateError{Store: o.name, Doing: "decode key", Err: err}
+			return &task.StateError{Store: o.store.name, Doing: "decode key", Err: err}
 		}
 		if recent[k] {
 			return nil
 		}
 		var e entry[pair[F, K], uint64]
-		if err := o.decodeValue(value, &e); err != nil {
+		if err := o.store.decodeValue(value, &e); err != nil {
 			return err
 		}
 		add(key[len(lo):], k, e.val)
@@ -358,7 +358,7 @@ func (o *Subscriptions[K, F, R]) of(f F) (list []subscriber[K], err error) {
 		}
 		b, err := o.Keys.Append(nil, k)
 		if err != nil {
-			return nil, &task.StateError{Store: o.name, Doing: "encode key", Err: err}
+			return nil, &task.StateError{Store: o.store.name, Doing: "encode key", Err: err}
 		}
 		add(b, k, e.val)
 	}

@@ -13,7 +13,7 @@ import (
 
 // ValueHandle is a state.Value, and with a function a state.Reducing.
 type ValueHandle[K comparable, V any] struct {
-	*Cells[K, struct{}, V]
+	cells  *Cells[K, struct{}, V]
 	reduce func(sum, v V) V
 }
 
@@ -26,13 +26,13 @@ func NewValueHandle[K comparable, V any](t *task.Task, clock *task.Clock, s Cell
 }
 
 // Get implements state.Value.
-func (h ValueHandle[K, V]) Get() (V, bool) { return h.Cells.Get(struct{}{}) }
+func (h ValueHandle[K, V]) Get() (V, bool) { return h.cells.Get(struct{}{}) }
 
 // Put implements state.Value.
-func (h ValueHandle[K, V]) Put(v V) { h.Cells.Put(struct{}{}, v) }
+func (h ValueHandle[K, V]) Put(v V) { h.cells.Put(struct{}{}, v) }
 
 // Clear implements state.Value.
-func (h ValueHandle[K, V]) Clear() { h.Delete(struct{}{}) }
+func (h ValueHandle[K, V]) Clear() { h.cells.Delete(struct{}{}) }
 
 // Add implements state.Reducing.
 func (h ValueHandle[K, V]) Add(v V) {
@@ -44,27 +44,25 @@ func (h ValueHandle[K, V]) Add(v V) {
 
 // ListHandle is a state.List: its sub-keys are numbers.
 type ListHandle[K comparable, V any] struct {
-	*Cells[K, uint64, V]
-	next map[K]uint64 // the next number of each list that has cells that are not in the store yet
+	cells *Cells[K, uint64, V]
+	next  map[K]uint64 // the next number of each list that has cells that are not in the store yet
 }
 
 // NewListHandle adds a handle to a task.
 func NewListHandle[K comparable, V any](t *task.Task, clock *task.Clock, s CellsSpec[K, uint64, V]) *ListHandle[K, V] {
 	s.Subs = numberSub{}
 	h := &ListHandle[K, V]{newCells(t, clock, s), map[K]uint64{}}
-	t.AddStateful(h)
-	if s.TTL > 0 {
-		t.AddTimed(h)
-	}
+	h.cells.settled = func(k K) { delete(h.next, k) }
+	h.cells.added()
 	return h
 }
 
 // Append implements state.List.
 func (h *ListHandle[K, V]) Append(v V) {
-	k, c := h.At()
+	k, c := h.cells.At()
 	n, known := h.next[k]
-	if !known || len(h.fresh[k]) == 0 {
-		last, ok, err := h.last()
+	if !known || len(h.cells.fresh[k]) == 0 {
+		last, ok, err := h.cells.last()
 		if err != nil {
 			c.Task.Fail(err)
 			return
@@ -74,58 +72,57 @@ func (h *ListHandle[K, V]) Append(v V) {
 		}
 	}
 	h.next[k] = n + 1
-	h.Put(n, v)
+	h.cells.Put(n, v)
 }
 
 // All implements state.List.
 func (h *ListHandle[K, V]) All() iter.Seq[V] {
-	return func(yield func(V) bool) { h.Scan(nil, nil, func(_ uint64, v V) bool { return yield(v) }) }
+	return func(yield func(V) bool) { h.cells.Scan(nil, nil, func(_ uint64, v V) bool { return yield(v) }) }
 }
 
 // Clear implements state.List.
-func (h *ListHandle[K, V]) Clear() { h.DeleteAll() }
-
-// Applied implements task.Stateful.
-func (h *ListHandle[K, V]) Applied(epoch uint64) {
-	h.Cells.Applied(epoch)
-	for k := range h.next {
-		if len(h.fresh[k]) == 0 {
-			delete(h.next, k)
-		}
-	}
-}
+func (h *ListHandle[K, V]) Clear() { h.cells.DeleteAll() }
 
 // MapHandle is a state.Map.
-type MapHandle[K, S comparable, V any] struct{ *Cells[K, S, V] }
+type MapHandle[K, S comparable, V any] struct{ cells *Cells[K, S, V] }
 
 // NewMapHandle adds a handle to a task.
 func NewMapHandle[K, S comparable, V any](t *task.Task, clock *task.Clock, s CellsSpec[K, S, V]) MapHandle[K, S, V] {
 	return MapHandle[K, S, V]{newCells(t, clock, s).added()}
 }
 
+// Get implements state.Map.
+func (h MapHandle[K, S, V]) Get(s S) (V, bool) { return h.cells.Get(s) }
+
+// Put implements state.Map.
+func (h MapHandle[K, S, V]) Put(s S, v V) { h.cells.Put(s, v) }
+
+// Delete implements state.Map.
+func (h MapHandle[K, S, V]) Delete(s S) { h.cells.Delete(s) }
+
 // All implements state.Map.
 func (h MapHandle[K, S, V]) All() iter.Seq2[S, V] {
-	return func(yield func(S, V) bool) { h.Scan(nil, nil, yield) }
+	return func(yield func(S, V) bool) { h.cells.Scan(nil, nil, yield) }
 }
 
 // Range implements state.Map.
 func (h MapHandle[K, S, V]) Range(from, to S) iter.Seq2[S, V] {
 	return func(yield func(S, V) bool) {
-		lo, err := h.Subs.Append(nil, from)
-		hi, err2 := h.Subs.Append([]byte{}, to)
+		lo, err := h.cells.Subs.Append(nil, from)
+		hi, err2 := h.cells.Subs.Append([]byte{}, to)
 		if err == nil {
 			err = err2
 		}
 		if err != nil {
-			h.task.Fail(&task.StateError{Store: h.name, Doing: "encode sub-key", Err: err})
+			h.cells.store.task.Fail(&task.StateError{Store: h.cells.store.name, Doing: "encode sub-key", Err: err})
 			return
 		}
-		h.Scan(lo, hi, yield)
+		h.cells.Scan(lo, hi, yield)
 	}
 }
 
 // Clear implements state.Map.
-func (h MapHandle[K, S, V]) Clear() { h.DeleteAll() }
+func (h MapHandle[K, S, V]) Clear() { h.cells.DeleteAll() }
 
 // WindowHandle is a state.Window: a map by time, whose values are as old as their windows.
 type WindowHandle[K comparable, V any] struct{ m MapHandle[K, int64, V] }
@@ -148,13 +145,13 @@ func (h WindowHandle[K, V]) Delete(start time.Time) { h.m.Delete(start.UnixMilli
 // Range implements state.Window.
 func (h WindowHandle[K, V]) Range(from, to time.Time) iter.Seq2[time.Time, V] {
 	return func(yield func(time.Time, V) bool) {
-		h.m.learn()
+		h.m.cells.learn()
 		h.m.Range(from.UnixMilli(), to.UnixMilli())(func(start int64, v V) bool { return yield(time.UnixMilli(start).UTC(), v) })
 	}
 }
 
 // Clear implements state.Window.
-func (h WindowHandle[K, V]) Clear() { h.m.DeleteAll() }
+func (h WindowHandle[K, V]) Clear() { h.m.Clear() }
 
 // VersionedHandle is a state.Versioned: its sub-keys are times, the newest first, so that the version of a time is the
 // first one from there.

@@ -19,7 +19,7 @@ import (
 // closed is part of the entry, which is committed together with what closing it has emitted. Which keys have windows to
 // be closed is kept in memory, for all keys that have any; it is read from the store when the task starts.
 type keyWindows[K comparable, A any] struct {
-	backing[K, []span[A]]
+	store backing[K, []span[A]]
 	KeyWindowSpec[K, A]
 	codec     *spansCodec[A]
 	clock     *task.Clock
@@ -67,7 +67,7 @@ type retracted[K comparable, A any] struct {
 
 func (o *keyWindows[K, A]) init(t *task.Task, clock *task.Clock, s KeyWindowSpec[K, A]) {
 	o.codec = &spansCodec[A]{vals: s.Vals}
-	o.backing = newBacking[K, []span[A]](t, task.KindSpans, s.Store, s.Keys, o.codec)
+	o.store = newBacking[K, []span[A]](t, task.KindSpans, s.Store, s.Keys, o.codec)
 	o.KeyWindowSpec, o.clock, o.schedule, o.closed, o.spans = s, clock, newSchedule[K](), math.MinInt64, 1
 	o.paced, o.waiting = paced{every: s.Every, due: math.MaxInt64}, map[K]struct{}{}
 	o.ends = func(s *span[A]) int64 { return s.to + o.Grace }
@@ -84,18 +84,17 @@ func (o *keyWindows[K, A]) init(t *task.Task, clock *task.Clock, s KeyWindowSpec
 	}
 }
 
-// register adds the operator, which has o in it, to its task.
-func (o *keyWindows[K, A]) register(self interface {
-	task.Stateful
-	task.Timed
-	task.Flusher
-}) {
-	o.task.AddStateful(self)
-	o.task.AddTimed(self)
+// register adds the windows to their task.
+func (o *keyWindows[K, A]) register() {
+	o.store.task.AddStateful(o)
+	o.store.task.AddTimed(o)
 	if o.OnCommit != nil {
-		o.task.AddFlusher(self)
+		o.store.task.AddFlusher(o)
 	}
 }
+
+// StoreID implements task.Stateful.
+func (o *keyWindows[K, A]) StoreID() uint32 { return o.store.id }
 
 // Clock implements task.Timed.
 func (o *keyWindows[K, A]) Clock() *task.Clock { return o.clock }
@@ -116,7 +115,7 @@ func (o *keyWindows[K, A]) late(c *task.Ctx, k K, from, to int64) {
 
 // entry is the entry of a key, or nil if the store cannot be read.
 func (o *keyWindows[K, A]) entry(c *task.Ctx, k K) *entry[K, []span[A]] {
-	e, err := o.find(o.table, k, 0)
+	e, err := o.store.find(o.table, k, 0)
 	if err != nil {
 		c.Task.Fail(err)
 		return nil
@@ -212,7 +211,7 @@ func (o *keyWindows[K, A]) retract(c *task.Ctx, k K, s span[A]) {
 	if o.OnCommit != nil && s.sent {
 		val, err := o.codec.clone(s.val) // which is about to change
 		if err != nil {
-			c.Task.Fail(&task.StateError{Store: o.name, Doing: "copy state", Err: err})
+			c.Task.Fail(&task.StateError{Store: o.store.name, Doing: "copy state", Err: err})
 			return
 		}
 		s.val = val
@@ -292,8 +291,8 @@ func (o *keyWindows[K, A]) emit(c *task.Ctx, all []closing[K, A]) {
 func (o *keyWindows[K, A]) sort(c *task.Ctx, all []closing[K, A]) bool {
 	for i := range all {
 		var err error
-		if all[i].key, err = o.keys.Append(nil, all[i].k); err != nil {
-			c.Task.Fail(&task.StateError{Store: o.name, Doing: "encode key", Err: err})
+		if all[i].key, err = o.store.keys.Append(nil, all[i].k); err != nil {
+			c.Task.Fail(&task.StateError{Store: o.store.name, Doing: "encode key", Err: err})
 			return false
 		}
 	}
@@ -314,10 +313,10 @@ func (o *keyWindows[K, A]) Flush(c *task.Ctx) {
 	t, key, h := c.Time, c.Key, c.Headers
 	defer func() { c.Time, c.Key, c.Headers = t, key, h }()
 	emit := func(k K, s *span[A], gone bool) bool {
-		b, err := o.keys.Append(o.buf[:0], k)
-		o.buf = b
+		b, err := o.store.keys.Append(o.store.buf[:0], k)
+		o.store.buf = b
 		if err != nil {
-			c.Task.Fail(&task.StateError{Store: o.name, Doing: "encode key", Err: err})
+			c.Task.Fail(&task.StateError{Store: o.store.name, Doing: "encode key", Err: err})
 			return false
 		}
 		r := s.result(false)
@@ -346,24 +345,24 @@ func (o *keyWindows[K, A]) Flush(c *task.Ctx) {
 
 // Restore implements task.Stateful: it looks through the store for what is to be closed when.
 func (o *keyWindows[K, A]) Restore(m *task.Marker) error {
-	if err := o.open(); err != nil {
+	if err := o.store.open(); err != nil {
 		return err
 	}
 	if m != nil {
 		for _, c := range m.Closed {
-			if c.Store == o.id {
+			if c.Store == o.store.id {
 				o.closed = c.Through
 			}
 		}
 	}
 	complete := true
-	for g := range o.groups {
-		lo, hi := o.bounds(uint16(g), nil)
-		err := o.task.View.Scan(lo, hi, func(key, value []byte) error {
+	for g := range o.store.groups {
+		lo, hi := o.store.bounds(uint16(g), nil)
+		err := o.store.task.View.Scan(lo, hi, func(key, value []byte) error {
 			complete = false
-			k, err := o.keys.Decode(o.userKey(key))
+			k, err := o.store.keys.Decode(o.store.userKey(key))
 			if err != nil {
-				return &task.StateError{Store: o.name, Doing: "decode key", Err: err}
+				return &task.StateError{Store: o.store.name, Doing: "decode key", Err: err}
 			}
 			_, _, value, err = entryHead(value)
 			due, waits := int64(math.MaxInt64), false
@@ -375,7 +374,7 @@ func (o *keyWindows[K, A]) Restore(m *task.Marker) error {
 				})
 			}
 			if err != nil {
-				return &task.StateError{Store: o.name, Doing: "read windows", Err: err}
+				return &task.StateError{Store: o.store.name, Doing: "read windows", Err: err}
 			}
 			if due < math.MaxInt64 {
 				o.schedule.need(k, due)
@@ -387,7 +386,7 @@ func (o *keyWindows[K, A]) Restore(m *task.Marker) error {
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("store %s: %w", o.name, err)
+			return fmt.Errorf("store %s: %w", o.store.name, err)
 		}
 	}
 	o.table = newTable[K, []span[A]](complete)
@@ -403,19 +402,19 @@ func (o *keyWindows[K, A]) Cut(d *task.Delta) error {
 	if len(o.table.changed) > 0 {
 		o.spans = 1 + n/len(o.table.changed)
 	}
-	return o.cut(o.table, d, 0)
+	return o.store.cut(o.table, d, 0)
 }
 
 // Applied implements task.Stateful.
 func (o *keyWindows[K, A]) Applied(epoch uint64) {
 	o.table.applied(epoch)
-	if over := len(o.table.index)*o.perEntry() - int(o.task.Spec.MaxHeld.Load()); over > 0 {
-		o.evict(o.table, over/o.perEntry()+1, epoch)
+	if over := len(o.table.index)*o.perEntry() - int(o.store.task.Spec.MaxHeld.Load()); over > 0 {
+		o.store.evict(o.table, over/o.perEntry()+1, epoch)
 	}
 }
 
 func (o *keyWindows[K, A]) perEntry() int {
-	return o.entrySize() + o.spans*int(unsafe.Sizeof(span[A]{}))
+	return o.store.entrySize() + o.spans*int(unsafe.Sizeof(span[A]{}))
 }
 
 // Changed implements task.Stateful.
@@ -429,5 +428,5 @@ func (o *keyWindows[K, A]) Held() int {
 
 // ClosedThrough implements task.Closer.
 func (o *keyWindows[K, A]) ClosedThrough() task.MarkerClosed {
-	return task.MarkerClosed{Store: o.id, Through: o.watermark()}
+	return task.MarkerClosed{Store: o.store.id, Through: o.watermark()}
 }

@@ -34,10 +34,10 @@ func (p *paced) wait(clock *task.Clock, w int64) {
 
 // pace makes a window's aggregate wait for the end of the slice.
 func (o *Windowed[K, A]) pace(c *task.Ctx, e *entry[K, A], start int64) {
-	key, err := o.keys.Append(o.buf[:0], e.key)
-	o.buf = key
+	key, err := o.store.keys.Append(o.store.buf[:0], e.key)
+	o.store.buf = key
 	if err != nil {
-		c.Task.Fail(&task.StateError{Store: o.name, Doing: "encode key", Err: err})
+		c.Task.Fail(&task.StateError{Store: o.store.name, Doing: "encode key", Err: err})
 		return
 	}
 	e.waits = true
@@ -59,11 +59,11 @@ func (o *Windowed[K, A]) emitPaced(c *task.Ctx, before int64) error {
 			continue
 		}
 		key := []byte(t.key)
-		k, err := o.keys.Decode(key)
+		k, err := o.store.keys.Decode(key)
 		if err != nil {
-			return &task.StateError{Store: o.name, Doing: "decode a waiting key", Err: err}
+			return &task.StateError{Store: o.store.name, Doing: "decode a waiting key", Err: err}
 		}
-		e, err := o.find(p.table, k, t.at)
+		e, err := o.store.find(p.table, k, t.at)
 		if err != nil {
 			return err
 		}

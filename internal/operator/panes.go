@@ -77,7 +77,7 @@ func (o *Panes[K, A]) Take(c *task.Ctx, k K, n uint64) {
 		p = o.pane(start)
 		o.arm(start)
 	}
-	e, err := o.find(p.table, k, start)
+	e, err := o.store.find(p.table, k, start)
 	if err != nil {
 		c.Task.Fail(err)
 		return
@@ -218,13 +218,13 @@ func (x *cursor[K, A]) less(y *cursor[K, A]) bool {
 
 // sortedPane is a pane in the order of its encoded keys. It is part of several windows, and sorted once.
 func (o *Panes[K, A]) sortedPane(p *pane[K, A]) ([]keyed[K, A], error) {
-	if err := o.load(p.table, &p.start); err != nil {
+	if err := o.store.load(p.table, &p.start); err != nil {
 		return nil, err
 	}
 	if at := o.order[p.start]; at != nil && at.shape == p.shape {
 		return at.list, nil
 	}
-	list, err := o.sorted(p.table)
+	list, err := o.store.sorted(p.table)
 	if err == nil {
 		o.order[p.start] = &paneOrder[K, A]{p.shape, list}
 	}

@@ -144,7 +144,7 @@ func (o *Detect[K, V]) show(c *task.Ctx, r *dueRecord[K, V]) {
 	c.Op = o.Op
 	found, changed := o.machine.Process(s, r.time, r.val)
 	if e == nil && !s.Empty() {
-		if e, err = o.find(o.table, r.key, 0); err != nil {
+		if e, err = o.store.find(o.table, r.key, 0); err != nil {
 			c.Task.Fail(err)
 			return
 		}
@@ -175,9 +175,9 @@ func (o *Detect[K, V]) end(c *task.Ctx, t int64) {
 		case o.machine.Due(e.val) > t:
 			o.keepTime(e)
 		default:
-			b, err := o.keys.Append(nil, k)
+			b, err := o.store.keys.Append(nil, k)
 			if err != nil {
-				c.Task.Fail(&task.StateError{Store: o.name, Doing: "encode key", Err: err})
+				c.Task.Fail(&task.StateError{Store: o.store.name, Doing: "encode key", Err: err})
 				return
 			}
 			o.ending = append(o.ending, endingKey[K, V]{string(b), e})
@@ -237,18 +237,18 @@ func (o *Detect[K, V]) keepTime(e *entry[K, *engine.State[V]]) {
 
 // Restore implements task.Stateful: it looks through the store for when time is over.
 func (o *Detect[K, V]) Restore(m *task.Marker) error {
-	o.clock.Resume(m, o.StoreID())
-	if err := o.open(); err != nil {
+	o.clock.Resume(m, o.store.id)
+	if err := o.store.open(); err != nil {
 		return err
 	}
 	complete := true
-	for g := range o.groups {
-		lo, hi := o.bounds(uint16(g), nil)
-		err := o.task.View.Scan(lo, hi, func(key, value []byte) error {
+	for g := range o.store.groups {
+		lo, hi := o.store.bounds(uint16(g), nil)
+		err := o.store.task.View.Scan(lo, hi, func(key, value []byte) error {
 			complete = false
-			k, err := o.keys.Decode(o.userKey(key))
+			k, err := o.store.keys.Decode(o.store.userKey(key))
 			if err != nil {
-				return &task.StateError{Store: o.name, Doing: "decode key", Err: err}
+				return &task.StateError{Store: o.store.name, Doing: "decode key", Err: err}
 			}
 			_, _, value, err = entryHead(value)
 			due := int64(0)
@@ -256,7 +256,7 @@ func (o *Detect[K, V]) Restore(m *task.Marker) error {
 				due, err = engine.Due(value)
 			}
 			if err != nil {
-				return &task.StateError{Store: o.name, Doing: "read partial matches", Err: err}
+				return &task.StateError{Store: o.store.name, Doing: "read partial matches", Err: err}
 			}
 			if due < math.MaxInt64 {
 				o.schedule.need(k, due)
@@ -264,7 +264,7 @@ func (o *Detect[K, V]) Restore(m *task.Marker) error {
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("store %s: %w", o.name, err)
+			return fmt.Errorf("store %s: %w", o.store.name, err)
 		}
 	}
 	o.table = newTable[K, *engine.State[V]](complete)
@@ -288,20 +288,20 @@ func (o *Detect[K, V]) Cut(d *task.Delta) error {
 	if err := o.shelf.cut(d); err != nil {
 		return err
 	}
-	return o.cut(o.table, d, 0)
+	return o.store.cut(o.table, d, 0)
 }
 
 // Applied implements task.Stateful.
 func (o *Detect[K, V]) Applied(epoch uint64) {
-	room := int(o.task.Spec.MaxHeld.Load()) / 2
+	room := int(o.store.task.Spec.MaxHeld.Load()) / 2
 	o.shelf.evict(room, epoch)
 	o.table.applied(epoch)
 	if over := o.heldRows() - room; over > 0 {
-		o.evict(o.table, over/o.perEntry()+1, epoch)
+		o.store.evict(o.table, over/o.perEntry()+1, epoch)
 	}
 }
 
-func (o *Detect[K, V]) perEntry() int { return o.entrySize() + o.bulk }
+func (o *Detect[K, V]) perEntry() int { return o.store.entrySize() + o.bulk }
 
 func (o *Detect[K, V]) heldRows() int { return len(o.table.index) * o.perEntry() }
 
@@ -324,7 +324,7 @@ func (o *Detect[K, V]) Operator() int32 { return o.Op }
 
 // ClosedThrough implements task.Closer.
 func (o *Detect[K, V]) ClosedThrough() task.MarkerClosed {
-	return task.MarkerClosed{Store: o.StoreID(), Through: o.clock.W}
+	return task.MarkerClosed{Store: o.store.id, Through: o.clock.W}
 }
 
 // stateCodec writes what is known of a key.

@@ -55,9 +55,9 @@ func (o *Process[K, V, A]) entry() *entry[K, A] {
 	if o.e != nil {
 		return o.e
 	}
-	e, err := o.find(o.table, o.key, 0)
+	e, err := o.store.find(o.table, o.key, 0)
 	if err != nil {
-		o.task.Fail(err)
+		o.store.task.Fail(err)
 		e = &entry[K, A]{changed: true} // the task ends with this step; the table does not know it
 	}
 	o.e = e
@@ -71,7 +71,7 @@ func (o *Process[K, V, A]) known() *entry[K, A] {
 	}
 	e, err := o.get(o.key)
 	if err != nil {
-		o.task.Fail(err)
+		o.store.task.Fail(err)
 	}
 	o.e = e
 	return e
@@ -131,7 +131,7 @@ func (o *Process[K, V, A]) SetTimer(at int64, wall, set bool) {
 	t := timer{clock, at, string(o.bytes)}
 	if o.timers.set(t, set) {
 		o.saved = append(o.saved, saved[K, A]{timer: t, timed: true, set: set})
-		o.task.Changing(o)
+		o.store.task.Changing(o)
 	}
 	if set && !wall {
 		o.clock.Need(at + 1)
@@ -173,9 +173,9 @@ func (o *Process[K, V, A]) fire(c *task.Ctx, clock byte, before int64) {
 			break
 		}
 		key := []byte(t.key)
-		k, err := o.keys.Decode(key)
+		k, err := o.store.keys.Decode(key)
 		if err != nil {
-			c.Task.Fail(&task.StateError{Store: o.name, Doing: "decode a timer's key", Err: err})
+			c.Task.Fail(&task.StateError{Store: o.store.name, Doing: "decode a timer's key", Err: err})
 			break
 		}
 		c.Op, c.Time, c.Key, c.Headers = o.Op, t.at, key, nil
@@ -194,8 +194,8 @@ func (o *Process[K, V, A]) fire(c *task.Ctx, clock byte, before int64) {
 
 // Restore implements task.Stateful.
 func (o *Process[K, V, A]) Restore(m *task.Marker) error {
-	o.clock.Resume(m, o.id)
-	held, err := o.holds()
+	o.clock.Resume(m, o.store.id)
+	held, err := o.store.holds()
 	if err != nil {
 		return err
 	}
@@ -206,26 +206,26 @@ func (o *Process[K, V, A]) Restore(m *task.Marker) error {
 // Cut implements task.Stateful.
 func (o *Process[K, V, A]) Cut(d *task.Delta) error {
 	o.timers.cut(d)
-	return o.cut(o.table, d, 0)
+	return o.store.cut(o.table, d, 0)
 }
 
 // Applied implements task.Stateful.
 func (o *Process[K, V, A]) Applied(epoch uint64) {
 	o.table.applied(epoch)
-	if over := o.size(o.table) - int(o.task.Spec.MaxHeld.Load()); over > 0 {
-		o.evict(o.table, over/o.entrySize()+1, epoch)
+	if over := o.store.size(o.table) - int(o.store.task.Spec.MaxHeld.Load()); over > 0 {
+		o.store.evict(o.table, over/o.store.entrySize()+1, epoch)
 	}
 }
 
 // ClosedThrough implements task.Closer: the watermark up to which timers have fired.
 func (o *Process[K, V, A]) ClosedThrough() task.MarkerClosed {
-	return task.MarkerClosed{Store: o.id, Through: o.clock.W}
+	return task.MarkerClosed{Store: o.store.id, Through: o.clock.W}
 }
 
 // Changed implements task.Stateful.
 func (o *Process[K, V, A]) Changed() int {
-	return len(o.table.changed)*o.entrySize() + len(o.timers.changed)*64
+	return len(o.table.changed)*o.store.entrySize() + len(o.timers.changed)*64
 }
 
 // Held implements task.Stateful.
-func (o *Process[K, V, A]) Held() int { return o.size(o.table) + o.timers.held() }
+func (o *Process[K, V, A]) Held() int { return o.store.size(o.table) + o.timers.held() }

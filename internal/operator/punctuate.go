@@ -123,9 +123,9 @@ func (o *Punctuate[K, V, A]) Watermark() int64 { return o.clock.W }
 
 // at makes k the key at hand. It says whether that has worked; if not, the task ends.
 func (o *Punctuate[K, V, A]) at(k K) bool {
-	b, err := o.of.keys.Append(nil, k)
+	b, err := o.of.store.keys.Append(nil, k)
 	if err != nil {
-		o.c.Task.Fail(&task.StateError{Store: o.of.name, Doing: "encode key", Err: err})
+		o.c.Task.Fail(&task.StateError{Store: o.of.store.name, Doing: "encode key", Err: err})
 		return false
 	}
 	o.of.c, o.of.key, o.of.bytes, o.of.e = o.c, k, b, nil
@@ -180,8 +180,8 @@ func (o *Punctuate[K, V, A]) All() iter.Seq2[K, A] {
 			e := s.table.lookup(k)
 			return e == nil || !e.live || yield(k, e.val)
 		}
-		lo, _ := s.bounds(0, nil)
-		_, hi := s.bounds(uint16(s.groups-1), nil)
+		lo, _ := s.store.bounds(0, nil)
+		_, hi := s.store.bounds(uint16(s.store.groups-1), nil)
 		for lo != nil && !s.table.complete {
 			var chunk []*entry[K, A]
 			var at [][]byte
@@ -224,7 +224,7 @@ type heldKey[K comparable] struct {
 func (o *Punctuate[K, V, A]) held() (list []heldKey[K], err error) {
 	s := &o.of.rows
 	s.table.each(func(e *entry[K, A]) {
-		at, err2 := s.appendKey(nil, e.key, 0)
+		at, err2 := s.store.appendKey(nil, e.key, 0)
 		err = errors.Join(err, err2)
 		if e.live {
 			list = append(list, heldKey[K]{at, e.key})
@@ -237,44 +237,44 @@ func (o *Punctuate[K, V, A]) held() (list []heldKey[K], err error) {
 // read reads some entries of the store from lo on, and returns where to go on; nil at the end.
 func (o *Punctuate[K, V, A]) read(lo, hi []byte, chunk *[]*entry[K, A], at *[][]byte) (next []byte, err error) {
 	s := &o.of.rows
-	err = s.task.View.Scan(lo, hi, func(key, value []byte) error {
+	err = s.store.task.View.Scan(lo, hi, func(key, value []byte) error {
 		if len(*chunk) == scanned {
 			next = slices.Clone(key)
 			return errStop
 		}
-		k, err := s.keys.Decode(bytes.Clone(s.userKey(key)))
+		k, err := s.store.keys.Decode(bytes.Clone(s.store.userKey(key)))
 		if err != nil {
-			return &task.StateError{Store: s.name, Doing: "decode key", Err: err}
+			return &task.StateError{Store: s.store.name, Doing: "decode key", Err: err}
 		}
 		e := &entry[K, A]{key: k}
-		if err := s.decodeValue(bytes.Clone(value), e); err != nil {
+		if err := s.store.decodeValue(bytes.Clone(value), e); err != nil {
 			return err
 		}
 		*chunk, *at = append(*chunk, e), append(*at, slices.Clone(key))
 		return nil
 	})
 	if err != nil && !errors.Is(err, errStop) {
-		return nil, fmt.Errorf("store %s: %w", s.name, err)
+		return nil, fmt.Errorf("store %s: %w", s.store.name, err)
 	}
 	return next, nil
 }
 
 func (o *Punctuate[K, V, A]) key(b []byte) []byte {
-	return task.AppendPrefix(b, task.KindNumbers, o.of.id, 0)
+	return task.AppendPrefix(b, task.KindNumbers, o.of.store.id, 0)
 }
 
 // StoreID implements task.Stateful.
-func (o *Punctuate[K, V, A]) StoreID() uint32 { return o.of.id }
+func (o *Punctuate[K, V, A]) StoreID() uint32 { return o.of.store.id }
 
 // Restore implements task.Stateful.
 func (o *Punctuate[K, V, A]) Restore(*task.Marker) error {
-	val, found, err := o.of.task.View.Get(o.key(nil), nil)
+	val, found, err := o.of.store.task.View.Get(o.key(nil), nil)
 	if err != nil || !found {
 		return err
 	}
 	due, n := binary.Varint(val)
 	if n <= 0 || n < len(val) {
-		return &task.StateError{Store: o.of.name, Doing: "read when a call is due", Err: errDamaged}
+		return &task.StateError{Store: o.of.store.name, Doing: "read when a call is due", Err: errDamaged}
 	}
 	o.due = due
 	return nil

@@ -17,14 +17,14 @@ type Lookup[K comparable, V any] func(c *task.Ctx, k K) (row *V, time int64)
 
 // rows is a store of one value per key, with what all operators that have one have in common.
 type rows[K comparable, A any] struct {
-	backing[K, A]
+	store backing[K, A]
 	table *table[K, A]
 	flat  bool          // its values can be copied as they are
 	saved []saved[K, A] // for the record at hand, see undo.go
 }
 
 func newRows[K comparable, A any](t *task.Task, kind byte, store string, keys codec.Codec[K], vals codec.Codec[A]) rows[K, A] {
-	return rows[K, A]{backing: newBacking(t, kind, store, keys, vals), flat: flat(reflect.TypeFor[A]())}
+	return rows[K, A]{store: newBacking(t, kind, store, keys, vals), flat: flat(reflect.TypeFor[A]())}
 }
 
 // get returns the entry of a key that has a value; nil if there is none. Unlike find it leaves nothing behind for a key
@@ -39,21 +39,21 @@ func (s *rows[K, A]) get(k K) (*entry[K, A], error) {
 	if s.table.complete {
 		return nil, nil
 	}
-	key, err := s.appendKey(s.buf[:0], k, 0)
-	s.buf = key
+	key, err := s.store.appendKey(s.store.buf[:0], k, 0)
+	s.store.buf = key
 	if err != nil {
 		return nil, err
 	}
-	val, found, err := s.task.View.Get(key, s.val[:0])
-	s.val = val[:0]
+	val, found, err := s.store.task.View.Get(key, s.store.val[:0])
+	s.store.val = val[:0]
 	if err != nil {
-		return nil, fmt.Errorf("store %s: %w", s.name, err)
+		return nil, fmt.Errorf("store %s: %w", s.store.name, err)
 	}
 	if !found {
 		return nil, nil
 	}
 	e := s.table.insert(k)
-	return e, s.decodeValue(val, e)
+	return e, s.store.decodeValue(val, e)
 }
 
 // Row is the store's Lookup.
@@ -78,38 +78,41 @@ func (s *rows[K, A]) clear(e *entry[K, A]) {
 
 // copied is a value that does not change with the original.
 func (s *rows[K, A]) copied(a A) (*A, error) {
-	b, err := s.vals.Append(s.val[:0], a)
-	s.val = b[:0]
+	b, err := s.store.vals.Append(s.store.val[:0], a)
+	s.store.val = b[:0]
 	if err != nil {
-		return nil, &task.StateError{Store: s.name, Doing: "encode state", Err: err}
+		return nil, &task.StateError{Store: s.store.name, Doing: "encode state", Err: err}
 	}
-	c, err := s.vals.Decode(b)
+	c, err := s.store.vals.Decode(b)
 	if err != nil {
-		return nil, &task.StateError{Store: s.name, Doing: "decode state", Err: err}
+		return nil, &task.StateError{Store: s.store.name, Doing: "decode state", Err: err}
 	}
 	return &c, nil
 }
 
+// StoreID implements task.Stateful.
+func (s *rows[K, A]) StoreID() uint32 { return s.store.id }
+
 // Restore implements task.Stateful.
 func (s *rows[K, A]) Restore(*task.Marker) error {
-	held, err := s.holds()
+	held, err := s.store.holds()
 	s.table = newTable[K, A](!held)
 	return err
 }
 
 // Cut implements task.Stateful.
-func (s *rows[K, A]) Cut(d *task.Delta) error { return s.cut(s.table, d, 0) }
+func (s *rows[K, A]) Cut(d *task.Delta) error { return s.store.cut(s.table, d, 0) }
 
 // Applied implements task.Stateful.
 func (s *rows[K, A]) Applied(epoch uint64) {
 	s.table.applied(epoch)
-	if over := s.size(s.table) - int(s.task.Spec.MaxHeld.Load()); over > 0 {
-		s.evict(s.table, over/s.entrySize()+1, epoch)
+	if over := s.store.size(s.table) - int(s.store.task.Spec.MaxHeld.Load()); over > 0 {
+		s.store.evict(s.table, over/s.store.entrySize()+1, epoch)
 	}
 }
 
 // Changed implements task.Stateful.
-func (s *rows[K, A]) Changed() int { return len(s.table.changed) * s.entrySize() }
+func (s *rows[K, A]) Changed() int { return len(s.table.changed) * s.store.entrySize() }
 
 // Held implements task.Stateful.
-func (s *rows[K, A]) Held() int { return s.size(s.table) }
+func (s *rows[K, A]) Held() int { return s.store.size(s.table) }

@@ -12,30 +12,30 @@ import (
 // of its own, from its time to the end of its gap, which is merged with all open sessions of its key that it touches.
 // So the sessions of a key never touch one another, and their list is in order by start and by end alike.
 type Session[K comparable, A any] struct {
-	keyWindows[K, A]
-	gap   func() int64
-	merge func(*A, A)
+	windows keyWindows[K, A]
+	gap     func() int64
+	merge   func(*A, A)
 }
 
 // NewSession adds the operator to a task. gap is in ms. merge adds the aggregate of a later session to that of an
 // earlier one.
 func NewSession[K comparable, A any](t *task.Task, clock *task.Clock, s KeyWindowSpec[K, A], gap func() int64, merge func(*A, A)) *Session[K, A] {
 	o := &Session[K, A]{gap: gap, merge: merge}
-	o.init(t, clock, s)
-	o.register(o)
+	o.windows.init(t, clock, s)
+	o.windows.register()
 	return o
 }
 
 // Process takes a record.
 func (o *Session[K, A]) Process(c *task.Ctx, k K) {
-	c.Enter(o.Op)
+	c.Enter(o.windows.Op)
 	gap := o.gap()
 	if gap <= 0 {
 		c.Reject(fmt.Errorf("the gap of its session is %d ms: it must be at least 1 ms", gap), nil)
 		return
 	}
 	from, to := c.Time, c.Time+gap
-	e := o.entry(c, k)
+	e := o.windows.entry(c, k)
 	if e == nil {
 		return
 	}
@@ -56,26 +56,26 @@ func (o *Session[K, A]) Process(c *task.Ctx, k K) {
 	var s span[A]
 	switch {
 	case i < j:
-		c.Pass(o.Op)
+		c.Pass(o.windows.Op)
 		from, to = min(from, list[i].from), max(to, list[j-1].to)
 		s = o.merged(c, k, list[i:j], from)
-		o.Update(&s.val, s.empty)
-	case to+o.Grace <= o.watermark():
-		o.release(e)
-		o.late(c, k, from, to)
+		o.windows.Update(&s.val, s.empty)
+	case to+o.windows.Grace <= o.windows.watermark():
+		o.windows.release(e)
+		o.windows.late(c, k, from, to)
 		return
 	default:
-		c.Pass(o.Op)
+		c.Pass(o.windows.Op)
 		s.time = from
-		o.Update(&s.val, true)
+		o.windows.Update(&s.val, true)
 	}
 	s.from, s.to = from, to
-	fires := o.trigger(&s, c.Time)
-	o.counted(&s, c.Time)
-	o.keep(e, slices.Replace(list, i, j, s))
-	o.updated(c, k, &e.val[i])
+	fires := o.windows.trigger(&s, c.Time)
+	o.windows.counted(&s, c.Time)
+	o.windows.keep(e, slices.Replace(list, i, j, s))
+	o.windows.updated(c, k, &e.val[i])
 	if fires {
-		o.fire(c, k, e, i)
+		o.windows.fire(c, k, e, i)
 	}
 }
 
@@ -84,7 +84,7 @@ func (o *Session[K, A]) Process(c *task.Ctx, k K) {
 func (o *Session[K, A]) merged(c *task.Ctx, k K, list []span[A], from int64) span[A] {
 	for _, x := range list {
 		if x.from != from {
-			o.retract(c, k, x)
+			o.windows.retract(c, k, x)
 		}
 	}
 	s := list[0]

@@ -22,7 +22,7 @@ import (
 // The last of the closed windows of a key stays in the list for the same reason: a later record may need its content,
 // or to know of its last record. It takes records too, and is never emitted again.
 type Sliding[K comparable, A any] struct {
-	keyWindows[K, A]
+	windows  keyWindows[K, A]
 	size     int64 // ms, of [from, to)
 	trailing bool
 }
@@ -30,27 +30,27 @@ type Sliding[K comparable, A any] struct {
 // NewSliding adds the operator to a task. trailing says that only those windows count that end with a record.
 func NewSliding[K comparable, A any](t *task.Task, clock *task.Clock, s KeyWindowSpec[K, A], size int64, trailing bool) *Sliding[K, A] {
 	o := &Sliding[K, A]{size: size, trailing: trailing}
-	o.init(t, clock, s)
-	o.ends = func(s *span[A]) int64 {
+	o.windows.init(t, clock, s)
+	o.windows.ends = func(s *span[A]) int64 {
 		if s.closed {
-			return s.time + 1 + o.size + o.Grace // when even the window has closed that its last record has dropped out of
+			return s.time + 1 + o.size + o.windows.Grace // when even the window has closed that its last record has dropped out of
 		}
-		return s.to + o.Grace
+		return s.to + o.windows.Grace
 	}
-	o.shown = func(s *span[A]) bool { return !s.closed && (!trailing || s.time == s.to-1) }
-	o.retire = o.close
-	o.register(o)
+	o.windows.shown = func(s *span[A]) bool { return !s.closed && (!trailing || s.time == s.to-1) }
+	o.windows.retire = o.close
+	o.windows.register()
 	return o
 }
 
 func (o *Sliding[K, A]) close(list []span[A], w int64) (closing, kept []span[A], changed bool) {
 	for i := range list {
 		s := &list[i]
-		if s.closed || s.to+o.Grace > w {
+		if s.closed || s.to+o.windows.Grace > w {
 			continue
 		}
 		changed = true
-		if o.shown(s) {
+		if o.windows.shown(s) {
 			closing = append(closing, *s)
 		}
 		s.closed, s.changed, s.waits = true, false, false
@@ -65,7 +65,7 @@ func (o *Sliding[K, A]) prune(list []span[A], w int64) []span[A] {
 	for n < len(list) && list[n].closed {
 		n++
 	}
-	if n > 0 && o.ends(&list[n-1]) > w {
+	if n > 0 && o.windows.ends(&list[n-1]) > w {
 		n--
 	}
 	return slices.Delete(list, 0, n)
@@ -73,28 +73,28 @@ func (o *Sliding[K, A]) prune(list []span[A], w int64) []span[A] {
 
 // Process takes a record.
 func (o *Sliding[K, A]) Process(c *task.Ctx, k K) {
-	c.Enter(o.Op)
-	t, w := c.Time, o.watermark()
-	if t+o.size+o.Grace <= w {
-		o.late(c, k, t, t+o.size)
+	c.Enter(o.windows.Op)
+	t, w := c.Time, o.windows.watermark()
+	if t+o.size+o.windows.Grace <= w {
+		o.windows.late(c, k, t, t+o.size)
 		return
 	}
-	e := o.entry(c, k)
+	e := o.windows.entry(c, k)
 	if e == nil {
 		return
 	}
-	c.Pass(o.Op)
+	c.Pass(o.windows.Op)
 	list := e.val
 	var made []span[A]
 	begin := func(from int64, with bool) {
-		s := span[A]{from: from, to: from + o.size, time: math.MinInt64, closed: from+o.size+o.Grace <= w}
+		s := span[A]{from: from, to: from + o.size, time: math.MinInt64, closed: from+o.size+o.windows.Grace <= w}
 		switch n := o.upTo(list, from); {
 		case n > 0 && list[n-1].from == from:
 			return
 		case n > 0 && list[n-1].time >= from:
 			var err error
-			if s.val, err = o.codec.clone(list[n-1].val); err != nil {
-				c.Task.Fail(&task.StateError{Store: o.name, Doing: "copy state", Err: err})
+			if s.val, err = o.windows.codec.clone(list[n-1].val); err != nil {
+				c.Task.Fail(&task.StateError{Store: o.windows.store.name, Doing: "copy state", Err: err})
 				return
 			}
 			s.time = list[n-1].time
@@ -102,10 +102,10 @@ func (o *Sliding[K, A]) Process(c *task.Ctx, k K) {
 			return
 		}
 		if with {
-			o.Update(&s.val, s.time == math.MinInt64)
+			o.windows.Update(&s.val, s.time == math.MinInt64)
 			s.time = max(s.time, t)
 		}
-		o.counted(&s, s.time)
+		o.windows.counted(&s, s.time)
 		made = append(made, s)
 	}
 	left, right := t-o.size+1, t+1
@@ -121,17 +121,17 @@ func (o *Sliding[K, A]) Process(c *task.Ctx, k K) {
 	}
 	for i := range list {
 		if s := &list[i]; s.from <= t && t < s.to && !plant.Is("trailing") { // planted: a record does not change the windows behind it
-			o.Update(&s.val, false)
-			o.counted(s, t)
+			o.windows.Update(&s.val, false)
+			o.windows.counted(s, t)
 		}
 	}
 	for _, s := range made {
 		list = slices.Insert(list, o.upTo(list, s.from), s)
 	}
-	o.keep(e, o.prune(list, w))
+	o.windows.keep(e, o.prune(list, w))
 	for i := range e.val {
 		if s := &e.val[i]; s.from <= t && t < s.to || s.from == right && len(made) > 0 && made[len(made)-1].from == right {
-			o.updated(c, k, s)
+			o.windows.updated(c, k, s)
 		}
 	}
 }

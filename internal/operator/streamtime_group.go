@@ -64,7 +64,7 @@ func NewLastingGroup[G comparable, V, A any](t *task.Task, s GroupSpec[G, V, A])
 // Process takes a change of a row.
 func (o *LastingGroup[G, V, A]) Process(c *task.Ctx, g G, ch Change[V]) {
 	c.Enter(o.Op)
-	e, err := o.find(o.table, g, 0)
+	e, err := o.store.find(o.table, g, 0)
 	if err != nil {
 		c.Task.Fail(err)
 		return

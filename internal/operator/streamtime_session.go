@@ -33,13 +33,11 @@ func (o *streamWindows[K, A]) start(t *task.Task, st StreamTime, s KeyWindowSpec
 	}
 }
 
-func (o *streamWindows[K, A]) register(self interface {
-	task.Stateful
-	task.Flusher
-}) {
-	o.task.AddStateful(self)
+// register adds the windows to their task. Their time is not the task's.
+func (o *streamWindows[K, A]) register() {
+	o.store.task.AddStateful(o)
 	if o.OnCommit != nil {
-		o.task.AddFlusher(self)
+		o.store.task.AddFlusher(o)
 	}
 }
 
@@ -91,7 +89,7 @@ func (o *streamWindows[K, A]) look(c *task.Ctx) {
 				if o.OnClose != nil {
 					val, err := o.codec.clone(s.val) // the window goes on
 					if err != nil {
-						c.Task.Fail(&task.StateError{Store: o.name, Doing: "copy state", Err: err})
+						c.Task.Fail(&task.StateError{Store: o.store.name, Doing: "copy state", Err: err})
 						return
 					}
 					all[len(all)-1].s.val = val
@@ -160,7 +158,7 @@ func (o *streamWindows[K, A]) Cut(d *task.Delta) error {
 // it is late if what comes of that has closed. The sessions that were merged are retracted, also if only one was made
 // longer.
 type StreamSession[K comparable, A any] struct {
-	streamWindows[K, A]
+	windows   streamWindows[K, A]
 	gap       func() int64
 	merge     func(*A, A)
 	retention int64
@@ -173,38 +171,38 @@ const newestEnd = numberA
 // as long as it has not expired it is merged even if it has closed. longest is the gap (the largest of them).
 func NewStreamSession[K comparable, A any](t *task.Task, st StreamTime, s KeyWindowSpec[K, A], gap func() int64, longest, retention int64, merge func(*A, A)) *StreamSession[K, A] {
 	o := &StreamSession[K, A]{gap: gap, merge: merge, retention: retention}
-	o.start(t, st, s)
-	o.closes = func(s *span[A]) int64 { return s.to + longest + o.Grace }
-	o.expires = func(s *span[A]) int64 { return s.to - 1 + retention }
-	o.prune = func(list []span[A]) []span[A] {
+	o.windows.start(t, st, s)
+	o.windows.closes = func(s *span[A]) int64 { return s.to + longest + o.windows.Grace }
+	o.windows.expires = func(s *span[A]) int64 { return s.to - 1 + retention }
+	o.windows.prune = func(list []span[A]) []span[A] {
 		return slices.DeleteFunc(list, func(s span[A]) bool { return s.closed && o.gone(&s) })
 	}
-	o.at = func(s *span[A]) int64 { return s.to - 1 }
-	o.order = func(a, b *span[A]) int { return cmp.Or(cmp.Compare(a.to, b.to), cmp.Compare(a.from, b.from)) }
-	o.register(o)
+	o.windows.at = func(s *span[A]) int64 { return s.to - 1 }
+	o.windows.order = func(a, b *span[A]) int { return cmp.Or(cmp.Compare(a.to, b.to), cmp.Compare(a.from, b.from)) }
+	o.windows.register()
 	return o
 }
 
 // gone says that a session has expired.
 func (o *StreamSession[K, A]) gone(s *span[A]) bool {
-	newest := o.time.numbers[newestEnd]
+	newest := o.windows.time.numbers[newestEnd]
 	return newest != math.MinInt64 && s.to-1 <= newest-o.retention
 }
 
 // Process takes a record.
 func (o *StreamSession[K, A]) Process(c *task.Ctx, k K) {
-	c.Op = o.Op
-	o.time.turn(c)
-	c.Enter(o.Op)
+	c.Op = o.windows.Op
+	o.windows.time.turn(c)
+	c.Enter(o.windows.Op)
 	o.take(c, k)
 	if !c.Rejected() && c.Task.Err() == nil {
-		o.look(c)
+		o.windows.look(c)
 	}
 }
 
 func (o *StreamSession[K, A]) take(c *task.Ctx, k K) {
 	t, gap := c.Time, o.gap()
-	e := o.entry(c, k)
+	e := o.windows.entry(c, k)
 	if e == nil {
 		return
 	}
@@ -218,16 +216,16 @@ func (o *StreamSession[K, A]) take(c *task.Ctx, k K) {
 		merged = append(merged, s)
 		from, end = min(from, s.from), max(end, s.to-1)
 	}
-	if o.time.W > end+o.Grace+gap {
-		o.release(e)
-		o.late(c, k, from, end+1)
+	if o.windows.time.W > end+o.windows.Grace+gap {
+		o.windows.release(e)
+		o.windows.late(c, k, from, end+1)
 		return
 	}
-	c.Pass(o.Op)
+	c.Pass(o.windows.Op)
 	slices.SortStableFunc(merged, func(a, b span[A]) int { return cmp.Or(cmp.Compare(a.to, b.to), cmp.Compare(a.from, b.from)) })
 	if from != t || end != t {
 		for _, s := range merged {
-			o.retract(c, k, s)
+			o.windows.retract(c, k, s)
 		}
 	}
 	s := span[A]{from: from, to: end + 1, time: end}
@@ -239,18 +237,18 @@ func (o *StreamSession[K, A]) take(c *task.Ctx, k K) {
 			o.merge(&s.val, m.val)
 		}
 	}
-	o.Update(&s.val, len(merged) == 0)
-	o.changed(&s)
-	o.time.set(newestEnd, max(o.time.numbers[newestEnd], end))
-	if o.null != nil && o.null(s.val) {
-		o.keep(e, rest)
-		o.retract(c, k, s)
+	o.windows.Update(&s.val, len(merged) == 0)
+	o.windows.changed(&s)
+	o.windows.time.set(newestEnd, max(o.windows.time.numbers[newestEnd], end))
+	if o.windows.null != nil && o.windows.null(s.val) {
+		o.windows.keep(e, rest)
+		o.windows.retract(c, k, s)
 		return
 	}
 	at := 0
 	for at < len(rest) && rest[at].from < from {
 		at++
 	}
-	o.keep(e, slices.Insert(rest, at, s))
-	o.updated(c, k, &e.val[at])
+	o.windows.keep(e, slices.Insert(rest, at, s))
+	o.windows.updated(c, k, &e.val[at])
 }

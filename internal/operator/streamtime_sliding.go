@@ -15,22 +15,22 @@ import (
 // is in none, nor in one that is made later, although that may still be open: only here results depend on the order in
 // which records are read within the grace period. Where several streams share the windows, see streamTime.newest.
 type StreamSliding[K comparable, A any] struct {
-	streamWindows[K, A]
-	d int64 // time difference, ms
+	windows streamWindows[K, A]
+	d       int64 // time difference, ms
 }
 
 // NewStreamSliding adds the operator to a task. The time difference is in ms.
 func NewStreamSliding[K comparable, A any](t *task.Task, st StreamTime, s KeyWindowSpec[K, A], difference int64) *StreamSliding[K, A] {
 	o := &StreamSliding[K, A]{d: difference}
-	o.start(t, st, s)
-	o.closes = func(s *span[A]) int64 { return s.to + o.Grace }
-	o.expires = func(s *span[A]) int64 { return s.to + 2*difference + o.Grace } // no accepted record looks back so far
-	o.prune = func(list []span[A]) []span[A] {
-		return slices.DeleteFunc(list, func(s span[A]) bool { return s.closed && o.expires(&s) <= o.time.slowest() })
+	o.windows.start(t, st, s)
+	o.windows.closes = func(s *span[A]) int64 { return s.to + o.windows.Grace }
+	o.windows.expires = func(s *span[A]) int64 { return s.to + 2*difference + o.windows.Grace } // no accepted record looks back so far
+	o.windows.prune = func(list []span[A]) []span[A] {
+		return slices.DeleteFunc(list, func(s span[A]) bool { return s.closed && o.windows.expires(&s) <= o.windows.time.slowest() })
 	}
-	o.at = func(s *span[A]) int64 { return s.time }
-	o.order = func(a, b *span[A]) int { return cmp.Compare(a.from, b.from) }
-	o.register(o)
+	o.windows.at = func(s *span[A]) int64 { return s.time }
+	o.windows.order = func(a, b *span[A]) int { return cmp.Compare(a.from, b.from) }
+	o.windows.register()
 	return o
 }
 
@@ -45,32 +45,32 @@ type sliding[K comparable, A any] struct {
 
 // Process takes a record.
 func (o *StreamSliding[K, A]) Process(c *task.Ctx, k K) {
-	c.Op = o.Op
+	c.Op = o.windows.Op
 	t := c.Time
-	o.time.turn(c)
-	c.Enter(o.Op)
-	if t+1+o.d+o.Grace <= o.time.W {
-		o.late(c, k, t, t+o.d+1)
+	o.windows.time.turn(c)
+	c.Enter(o.windows.Op)
+	if t+1+o.d+o.windows.Grace <= o.windows.time.W {
+		o.windows.late(c, k, t, t+o.d+1)
 		return
 	}
-	e := o.entry(c, k)
+	e := o.windows.entry(c, k)
 	if e == nil {
 		return
 	}
-	c.Pass(o.Op)
-	s := &sliding[K, A]{o, c, k, e.val, o.time.newest(2*o.d + o.Grace)}
+	c.Pass(o.windows.Op)
+	s := &sliding[K, A]{o, c, k, e.val, o.windows.time.newest(2*o.d + o.windows.Grace)}
 	if t < o.d {
 		s.early(t)
 	} else {
 		s.usual(t)
 	}
 	if len(s.list) > 0 {
-		o.keep(e, s.list)
+		o.windows.keep(e, s.list)
 	} else {
-		o.release(e)
+		o.windows.release(e)
 	}
 	if !c.Rejected() && c.Task.Err() == nil {
-		o.look(c)
+		o.windows.look(c)
 	}
 }
 
@@ -162,8 +162,8 @@ func (s *sliding[K, A]) early(t int64) {
 func (s *sliding[K, A]) copy(w *span[A]) *span[A] {
 	c := *w
 	var err error
-	if c.val, err = s.o.codec.clone(w.val); err != nil {
-		s.c.Task.Fail(&task.StateError{Store: s.o.name, Doing: "copy state", Err: err})
+	if c.val, err = s.o.windows.codec.clone(w.val); err != nil {
+		s.c.Task.Fail(&task.StateError{Store: s.o.windows.store.name, Doing: "copy state", Err: err})
 	}
 	return &c
 }
@@ -179,7 +179,9 @@ func (s *sliding[K, A]) upTo(from int64) int {
 	return n
 }
 
-func (s *sliding[K, A]) open(from int64) bool { return from+s.o.d+1+s.o.Grace > s.o.time.W }
+func (s *sliding[K, A]) open(from int64) bool {
+	return from+s.o.d+1+s.o.windows.Grace > s.o.windows.time.W
+}
 
 // add adds the record to a window that is there.
 func (s *sliding[K, A]) add(i int, t int64) {
@@ -187,10 +189,10 @@ func (s *sliding[K, A]) add(i int, t int64) {
 	if !s.open(w.from) {
 		return
 	}
-	s.o.Update(&w.val, false)
+	s.o.windows.Update(&w.val, false)
 	w.time = max(w.time, t)
-	s.o.changed(w)
-	s.o.result(s.c, s.k, w)
+	s.o.windows.changed(w)
+	s.o.windows.result(s.c, s.k, w)
 }
 
 // make makes a window of a content, if any, and the record. One that is there is begun anew.
@@ -202,7 +204,7 @@ func (s *sliding[K, A]) make(from int64, with *span[A], t int64) {
 	if with != nil {
 		w.val = with.val
 	}
-	s.o.Update(&w.val, with == nil)
+	s.o.windows.Update(&w.val, with == nil)
 	s.put(w)
 }
 
@@ -214,7 +216,7 @@ func (s *sliding[K, A]) right(t int64, content *span[A]) {
 }
 
 func (s *sliding[K, A]) put(w span[A]) {
-	s.o.time.stored(w.from)
+	s.o.windows.time.stored(w.from)
 	i := s.upTo(w.from)
 	if i > 0 && s.list[i-1].from == w.from {
 		i--
@@ -223,6 +225,6 @@ func (s *sliding[K, A]) put(w span[A]) {
 	} else {
 		s.list = slices.Insert(s.list, i, w)
 	}
-	s.o.changed(&s.list[i])
-	s.o.result(s.c, s.k, &s.list[i])
+	s.o.windows.changed(&s.list[i])
+	s.o.windows.result(s.c, s.k, &s.list[i])
 }

@@ -44,7 +44,7 @@ func (o *StreamVersions[K, V]) Put(c *task.Ctx, k K, v *V) {
 		return
 	}
 	o.time.see(c.Time)
-	e, err := o.find(o.table, k, 0)
+	e, err := o.store.find(o.table, k, 0)
 	if err != nil {
 		c.Task.Fail(err)
 		return

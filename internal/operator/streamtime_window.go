@@ -70,7 +70,7 @@ func (o *StreamWindowed[K, A]) Process(c *task.Ctx, k K) {
 // retracted.
 func (o *StreamWindowed[K, A]) add(c *task.Ctx, k K, start int64, gone bool) {
 	p := o.pane(start)
-	e, err := o.find(p.table, k, start)
+	e, err := o.store.find(p.table, k, start)
 	if err != nil {
 		c.Task.Fail(err)
 		return

@@ -95,7 +95,7 @@ func (o *Suppress[K, A]) hold(c *task.Ctx, k K, ch Change[A]) error {
 		c.Filter(o.Op)
 		return err // nothing, of which nothing is known
 	}
-	e, err := o.find(o.table, k, 0)
+	e, err := o.store.find(o.table, k, 0)
 	if err != nil {
 		return err
 	}
@@ -126,10 +126,10 @@ func (o *Suppress[K, A]) hold(c *task.Ctx, k K, ch Change[A]) error {
 }
 
 func (o *Suppress[K, A]) order(k K, due int64) error {
-	key, err := o.keys.Append(o.buf[:0], k)
-	o.buf = key
+	key, err := o.store.keys.Append(o.store.buf[:0], k)
+	o.store.buf = key
 	if err != nil {
-		return &task.StateError{Store: o.name, Doing: "encode key", Err: err}
+		return &task.StateError{Store: o.store.name, Doing: "encode key", Err: err}
 	}
 	heap.Push(&o.due, timer{at: due, key: string(key)})
 	return nil
@@ -141,7 +141,7 @@ func (o *Suppress[K, A]) encoded(v *A) ([]byte, error) {
 	}
 	b, err := o.Vals.Append(make([]byte, 0, 16), *v)
 	if err != nil {
-		return nil, &task.StateError{Store: o.name, Doing: "encode state", Err: err}
+		return nil, &task.StateError{Store: o.store.name, Doing: "encode state", Err: err}
 	}
 	return b, nil
 }
@@ -152,7 +152,7 @@ func (o *Suppress[K, A]) decoded(b []byte) (*A, error) {
 	}
 	v, err := o.Vals.Decode(b)
 	if err != nil {
-		return nil, &task.StateError{Store: o.name, Doing: "decode state", Err: err}
+		return nil, &task.StateError{Store: o.store.name, Doing: "decode state", Err: err}
 	}
 	return &v, nil
 }
@@ -172,9 +172,9 @@ func (o *Suppress[K, A]) emit(c *task.Ctx, w int64, most int) {
 
 func (o *Suppress[K, A]) release(c *task.Ctx, x timer) error {
 	key := []byte(x.key)
-	k, err := o.keys.Decode(key)
+	k, err := o.store.keys.Decode(key)
 	if err != nil {
-		return &task.StateError{Store: o.name, Doing: "decode a waiting key", Err: err}
+		return &task.StateError{Store: o.store.name, Doing: "decode a waiting key", Err: err}
 	}
 	e, err := o.get(k)
 	if err != nil || e == nil || e.val.due != x.at {
@@ -238,18 +238,18 @@ func (o *Suppress[K, A]) Advance(c *task.Ctx, w int64) { o.emit(c, w, 0) }
 // Restore implements task.Stateful.
 func (o *Suppress[K, A]) Restore(m *task.Marker) error {
 	if o.clock != nil {
-		o.clock.Resume(m, o.id)
+		o.clock.Resume(m, o.store.id)
 	} else if m != nil {
 		for _, x := range m.Closed {
-			if x.Store == o.id {
+			if x.Store == o.store.id {
 				o.seen = x.Through
 			}
 		}
 	}
 	o.table, o.due, o.count = newTable[K, waiting](false), nil, 0
-	err := o.open()
+	err := o.store.open()
 	if err == nil {
-		err = o.load(o.table, nil)
+		err = o.store.load(o.table, nil)
 	}
 	o.table.each(func(e *entry[K, waiting]) {
 		if err == nil {
@@ -262,7 +262,7 @@ func (o *Suppress[K, A]) Restore(m *task.Marker) error {
 
 // ClosedThrough implements task.Closer.
 func (o *Suppress[K, A]) ClosedThrough() task.MarkerClosed {
-	return task.MarkerClosed{Store: o.id, Through: o.now()}
+	return task.MarkerClosed{Store: o.store.id, Through: o.now()}
 }
 
 // Keeps implements task.Keeper.
@@ -272,7 +272,7 @@ func (o *Suppress[K, A]) Keeps() (int, error) { return o.count, nil }
 func (o *Suppress[K, A]) Operator() int32 { return o.Op }
 
 // Held implements task.Stateful.
-func (o *Suppress[K, A]) Held() int { return o.size(o.table) + len(o.due)*80 }
+func (o *Suppress[K, A]) Held() int { return o.store.size(o.table) + len(o.due)*80 }
 
 // waitingCodec writes the time as a varint, a byte (1: there is an old value, 2: a new one), the old one with its length
 // in front, the new one.

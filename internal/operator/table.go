@@ -147,9 +147,6 @@ func (s *backing[K, A]) open() error {
 	return s.written.open(s.task, s.name, appendWrittenKey(nil, s.id), s.keys.Name(), s.vals)
 }
 
-// StoreID implements task.Stateful.
-func (s *backing[K, A]) StoreID() uint32 { return s.id }
-
 // timed says that the keys have a window's or pane's start in them.
 func (s *backing[K, A]) timed() bool { return s.kind == task.KindWindow || s.kind == task.KindPane }
 

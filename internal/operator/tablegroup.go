@@ -82,7 +82,7 @@ func (o *Group[G, V, A]) Process(c *task.Ctx, g G, ch Change[V]) {
 		c.Filter(o.Op)
 		return
 	case e == nil:
-		if e, err = o.find(o.table, g, 0); err != nil {
+		if e, err = o.store.find(o.table, g, 0); err != nil {
 			c.Task.Fail(err)
 			return
 		}

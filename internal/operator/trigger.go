@@ -159,8 +159,8 @@ func (o *keyWindows[K, A]) emitFires(c *task.Ctx) {
 	}
 	for i := range o.fires {
 		var err error
-		if o.fires[i].key, err = o.keys.Append(nil, o.fires[i].k); err != nil {
-			c.Task.Fail(&task.StateError{Store: o.name, Doing: "encode key", Err: err})
+		if o.fires[i].key, err = o.store.keys.Append(nil, o.fires[i].k); err != nil {
+			c.Task.Fail(&task.StateError{Store: o.store.name, Doing: "encode key", Err: err})
 			return
 		}
 	}
@@ -184,57 +184,57 @@ func (o *keyWindows[K, A]) emitFires(c *task.Ctx) {
 // Triggered keeps one aggregate per key and window, for aligned and global windows that have a trigger. Where they stand
 // with it belongs to each key, so that they are kept with the windows of a key, not with those of a time as in Windowed.
 type Triggered[K comparable, A any] struct {
-	keyWindows[K, A]
-	windows *window.Alignment // nil: global
+	windows keyWindows[K, A]
+	aligned *window.Alignment // nil: global
 	firing  []window.Span     // with the record at hand
 }
 
 // NewTriggered adds the operator to a task. With no windows there is one for each key, without an end, which closes when
 // there was no record for the spec's Grace (0: never).
 func NewTriggered[K comparable, A any](t *task.Task, clock *task.Clock, s KeyWindowSpec[K, A], windows *window.Alignment) *Triggered[K, A] {
-	o := &Triggered[K, A]{windows: windows}
-	o.init(t, clock, s)
+	o := &Triggered[K, A]{aligned: windows}
+	o.windows.init(t, clock, s)
 	if windows == nil {
-		o.ends = func(s *span[A]) int64 {
-			if o.Grace == 0 {
+		o.windows.ends = func(s *span[A]) int64 {
+			if o.windows.Grace == 0 {
 				return math.MaxInt64
 			}
-			return s.time + o.Grace
+			return s.time + o.windows.Grace
 		}
 	}
-	o.register(o)
+	o.windows.register()
 	return o
 }
 
 // Process takes a record.
 func (o *Triggered[K, A]) Process(c *task.Ctx, k K) {
-	c.Enter(o.Op)
-	e := o.entry(c, k)
+	c.Enter(o.windows.Op)
+	e := o.windows.entry(c, k)
 	if e == nil {
 		return
 	}
 	o.firing = o.firing[:0]
-	if o.windows == nil {
-		c.Pass(o.Op)
+	if o.aligned == nil {
+		c.Pass(o.windows.Op)
 		o.take(c, k, e, window.Span{From: math.MinInt64, To: math.MaxInt64})
 		o.fireAll(c, k, e)
 		return
 	}
-	w, last, taken := o.watermark(), o.windows.Last(c.Time), false
-	for at := o.windows.First(c.Time); at <= last; at += o.windows.Advance {
-		s := o.windows.Span(at)
-		if s.To+o.Grace > w {
+	w, last, taken := o.windows.watermark(), o.aligned.Last(c.Time), false
+	for at := o.aligned.First(c.Time); at <= last; at += o.aligned.Advance {
+		s := o.aligned.Span(at)
+		if s.To+o.windows.Grace > w {
 			if !taken {
 				taken = true
-				c.Pass(o.Op)
+				c.Pass(o.windows.Op)
 			}
 			o.take(c, k, e, s)
 		}
 	}
 	if !taken {
-		o.release(e)
-		s := o.windows.Span(last)
-		o.late(c, k, s.From, s.To)
+		o.windows.release(e)
+		s := o.aligned.Span(last)
+		o.windows.late(c, k, s.From, s.To)
 		return
 	}
 	o.fireAll(c, k, e)
@@ -244,7 +244,7 @@ func (o *Triggered[K, A]) Process(c *task.Ctx, k K) {
 func (o *Triggered[K, A]) fireAll(c *task.Ctx, k K, e *entry[K, []span[A]]) {
 	for _, in := range slices.Backward(o.firing) {
 		if i, found := find(e.val, in); found {
-			o.fire(c, k, e, i)
+			o.windows.fire(c, k, e, i)
 		}
 	}
 }
@@ -263,16 +263,16 @@ func (o *Triggered[K, A]) take(c *task.Ctx, k K, e *entry[K, []span[A]], in wind
 	if found {
 		s = e.val[i]
 	}
-	o.Update(&s.val, s.empty) // which may panic
-	fires := o.trigger(&s, c.Time)
-	o.counted(&s, c.Time)
+	o.windows.Update(&s.val, s.empty) // which may panic
+	fires := o.windows.trigger(&s, c.Time)
+	o.windows.counted(&s, c.Time)
 	if found {
 		e.val[i] = s
-		o.keep(e, e.val)
+		o.windows.keep(e, e.val)
 	} else {
-		o.keep(e, slices.Insert(e.val, i, s))
+		o.windows.keep(e, slices.Insert(e.val, i, s))
 	}
-	o.updated(c, k, &e.val[i])
+	o.windows.updated(c, k, &e.val[i])
 	if fires {
 		o.firing = append(o.firing, in)
 	}

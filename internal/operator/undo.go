@@ -42,7 +42,7 @@ func (s *rows[K, A]) save(u task.Undoer, e *entry[K, A]) {
 		return
 	}
 	s.saved = append(s.saved, saved[K, A]{key: e.key, val: e.val, time: e.time, revision: e.revision, live: e.live})
-	s.task.Changing(u)
+	s.store.task.Changing(u)
 }
 
 // Undo implements task.Undoer.

@@ -56,7 +56,7 @@ func (o *Upsert[K, V]) Put(c *task.Ctx, k K, v *V) {
 		c.Filter(o.op)
 		return
 	default:
-		if e, err = o.find(o.table, k, 0); err != nil {
+		if e, err = o.store.find(o.table, k, 0); err != nil {
 			c.Task.Fail(err)
 			return
 		}

@@ -62,7 +62,7 @@ func (o *Versions[K, V]) Put(c *task.Ctx, k K, v *V) {
 		late(c, o.Op, k, v, o.clock.W, o.Late)
 		return
 	}
-	e, err := o.find(o.table, k, 0)
+	e, err := o.store.find(o.table, k, 0)
 	if err != nil {
 		c.Task.Fail(err)
 		return
@@ -178,9 +178,9 @@ func (o *Versions[K, V]) Advance(c *task.Ctx, w int64) {
 		if !ok {
 			break
 		}
-		k, err := o.keys.Decode([]byte(t.key))
+		k, err := o.store.keys.Decode([]byte(t.key))
 		if err != nil {
-			c.Task.Fail(&task.StateError{Store: o.name, Doing: "decode a timer's key", Err: err})
+			c.Task.Fail(&task.StateError{Store: o.store.name, Doing: "decode a timer's key", Err: err})
 			return
 		}
 		e, err := o.get(k)
@@ -199,7 +199,7 @@ func (o *Versions[K, V]) Advance(c *task.Ctx, w int64) {
 
 // Restore implements task.Stateful.
 func (o *Versions[K, V]) Restore(m *task.Marker) error {
-	o.clock.Resume(m, o.id)
+	o.clock.Resume(m, o.store.id)
 	if err := o.rows.Restore(m); err != nil {
 		return err
 	}
@@ -217,7 +217,7 @@ func (o *Versions[K, V]) Held() int { return o.rows.Held() + o.timers.held() }
 
 // ClosedThrough implements task.Closer.
 func (o *Versions[K, V]) ClosedThrough() task.MarkerClosed {
-	return task.MarkerClosed{Store: o.id, Through: o.clock.W}
+	return task.MarkerClosed{Store: o.store.id, Through: o.clock.W}
 }
 
 func newHistoryCodec[V any](vals codec.Codec[V]) codec.Codec[history[V]] {

@@ -21,7 +21,7 @@ import (
 // There is a table per window, so that closing is a walk, and the deletion one range per key group in the store (none,
 // if the window never got there).
 type Windowed[K comparable, A any] struct {
-	backing[K, A]
+	store backing[K, A]
 	WindowedSpec[K, A]
 	clock   *task.Clock
 	tables  map[int64]*pane[K, A]
@@ -87,9 +87,12 @@ func makeWindowed[K comparable, A any](t *task.Task, clock *task.Clock, s Window
 	if s.Merge != nil {
 		kind = task.KindPane
 	}
-	return &Windowed[K, A]{backing: newBacking(t, kind, s.Store, s.Keys, s.Vals), WindowedSpec: s, clock: clock,
+	return &Windowed[K, A]{store: newBacking(t, kind, s.Store, s.Keys, s.Vals), WindowedSpec: s, clock: clock,
 		tables: map[int64]*pane[K, A]{}, due: math.MaxInt64, closed: math.MinInt64, paced: paced{every: s.Every, due: math.MaxInt64}, waiting: newTimers(t, s.Store)}
 }
+
+// StoreID implements task.Stateful.
+func (o *Windowed[K, A]) StoreID() uint32 { return o.store.id }
 
 // Clock implements task.Timed.
 func (o *Windowed[K, A]) Clock() *task.Clock { return o.clock }
@@ -133,7 +136,7 @@ func (o *Windowed[K, A]) Take(c *task.Ctx, k K, n uint64) {
 		if p == nil || p.start != start {
 			p = o.pane(start)
 		}
-		e, err := o.find(p.table, k, start)
+		e, err := o.store.find(p.table, k, start)
 		if err != nil {
 			c.Task.Fail(err)
 			return
@@ -217,7 +220,7 @@ func (o *Windowed[K, A]) Advance(c *task.Ctx, w int64) {
 
 func (o *Windowed[K, A]) close(c *task.Ctx, p *pane[K, A]) error {
 	if o.OnClose != nil || p.saved {
-		if err := o.load(p.table, &p.start); err != nil {
+		if err := o.store.load(p.table, &p.start); err != nil {
 			return err
 		}
 	}
@@ -232,7 +235,7 @@ func (o *Windowed[K, A]) close(c *task.Ctx, p *pane[K, A]) error {
 	span := o.span(p.start, 0)
 	span.Final = true
 	if o.OnClose != nil {
-		sorted, err := o.sorted(p.table)
+		sorted, err := o.store.sorted(p.table)
 		if err != nil {
 			return err
 		}
@@ -261,7 +264,7 @@ func (o *Windowed[K, A]) drop(p *pane[K, A]) error {
 		p.each(func(e *entry[K, A]) {
 			if e.logged && err == nil {
 				var key []byte
-				key, err = o.appendKey(nil, e.key, p.start)
+				key, err = o.store.appendKey(nil, e.key, p.start)
 				d.keys = append(d.keys, key)
 			}
 		})
@@ -331,10 +334,10 @@ func (o *Windowed[K, A]) commit(c *task.Ctx, p *pane[K, A]) {
 	for _, i := range p.unsent {
 		e := p.slot(i)
 		e.unsent = false
-		key, err := o.keys.Append(o.buf[:0], e.key)
-		o.buf = key
+		key, err := o.store.keys.Append(o.store.buf[:0], e.key)
+		o.store.buf = key
 		if err != nil {
-			c.Task.Fail(&task.StateError{Store: o.name, Doing: "encode key", Err: err})
+			c.Task.Fail(&task.StateError{Store: o.store.name, Doing: "encode key", Err: err})
 			return
 		}
 		c.Op = o.Op
@@ -348,21 +351,21 @@ func (o *Windowed[K, A]) commit(c *task.Ctx, p *pane[K, A]) {
 
 // Restore implements task.Stateful: it finds the windows that the store holds, and drops those that have closed.
 func (o *Windowed[K, A]) Restore(m *task.Marker) error {
-	if err := o.open(); err != nil {
+	if err := o.store.open(); err != nil {
 		return err
 	}
 	if m != nil {
 		for _, c := range m.Closed {
-			if c.Store == o.id {
+			if c.Store == o.store.id {
 				o.closed = c.Through
 			}
 		}
 	}
-	for g := range o.groups {
-		lo, hi := o.bounds(uint16(g), nil)
+	for g := range o.store.groups {
+		lo, hi := o.store.bounds(uint16(g), nil)
 		for {
 			var start int64
-			err := o.task.View.Scan(lo, hi, func(key, _ []byte) error {
+			err := o.store.task.View.Scan(lo, hi, func(key, _ []byte) error {
 				start = task.Time(key[task.PrefixLen:])
 				return errStop
 			})
@@ -370,7 +373,7 @@ func (o *Windowed[K, A]) Restore(m *task.Marker) error {
 				break
 			}
 			if err != errStop {
-				return fmt.Errorf("store %s: %w", o.name, err)
+				return fmt.Errorf("store %s: %w", o.store.name, err)
 			}
 			if o.closes(start) <= o.closed {
 				o.dropped = append(o.dropped, dropped{start: start})
@@ -378,7 +381,7 @@ func (o *Windowed[K, A]) Restore(m *task.Marker) error {
 				p := o.pane(start)
 				p.complete, p.saved = false, true
 			}
-			_, lo = o.bounds(uint16(g), &start)
+			_, lo = o.store.bounds(uint16(g), &start)
 		}
 	}
 	return o.restorePaced()
@@ -390,7 +393,7 @@ func (o *Windowed[K, A]) Cut(d *task.Delta) error {
 		if len(p.changed) == 0 {
 			continue
 		}
-		if err := o.cut(p.table, d, start); err != nil {
+		if err := o.store.cut(p.table, d, start); err != nil {
 			return err
 		}
 		p.saved = true
@@ -399,8 +402,8 @@ func (o *Windowed[K, A]) Cut(d *task.Delta) error {
 		for _, key := range x.keys {
 			d.Put(append(d.Buf(len(key)), key...), len(key), true, true)
 		}
-		for g := range o.groups {
-			lo, hi := o.bounds(uint16(g), &x.start)
+		for g := range o.store.groups {
+			lo, hi := o.store.bounds(uint16(g), &x.start)
 			d.Ranges = append(d.Ranges, task.Range{Lo: lo, Hi: hi})
 		}
 	}
@@ -412,11 +415,11 @@ func (o *Windowed[K, A]) Cut(d *task.Delta) error {
 // Applied implements task.Stateful.
 func (o *Windowed[K, A]) Applied(epoch uint64) {
 	o.done = epoch
-	over := o.Held() - int(o.task.Spec.MaxHeld.Load())
+	over := o.Held() - int(o.store.task.Spec.MaxHeld.Load())
 	for _, p := range o.tables {
 		p.applied(epoch)
 		if over > 0 {
-			over -= o.evict(p.table, over/o.entrySize()+1, epoch) * o.entrySize()
+			over -= o.store.evict(p.table, over/o.store.entrySize()+1, epoch) * o.store.entrySize()
 		}
 	}
 }
@@ -426,20 +429,20 @@ func (o *Windowed[K, A]) Changed() (n int) {
 	for _, p := range o.tables {
 		n += len(p.changed)
 	}
-	return n*o.entrySize() + len(o.waiting.changed)*64
+	return n*o.store.entrySize() + len(o.waiting.changed)*64
 }
 
 // Held implements task.Stateful.
 func (o *Windowed[K, A]) Held() (n int) {
 	for _, p := range o.tables {
-		n += o.size(p.table)
+		n += o.store.size(p.table)
 	}
 	return n + o.waiting.held()
 }
 
 // ClosedThrough implements task.Closer.
 func (o *Windowed[K, A]) ClosedThrough() task.MarkerClosed {
-	return task.MarkerClosed{Store: o.id, Through: max(o.closed, o.clock.W)}
+	return task.MarkerClosed{Store: o.store.id, Through: max(o.closed, o.clock.W)}
 }
 
 // Emit reshapes a result with a function of the user. Outside of a record, when time has moved or an epoch ends, it sees
