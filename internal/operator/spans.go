@@ -157,3 +157,22 @@ func (s *spansCodec[A]) clone(a A) (A, error) {
 	}
 	return s.vals.Decode(s.buf)
 }
+
+// SpanHead is a window of a key as it is stored, without its aggregate.
+type SpanHead struct {
+	From, To int64
+	Revision uint64
+	Closed   bool // it is kept only for what later windows begin with
+}
+
+// SpanHeads reads the windows in an entry of kind task.KindSpans.
+func SpanHeads(value []byte) (list []SpanHead, err error) {
+	_, _, value, err = entryHead(value)
+	if err == nil {
+		err = spanHeads(value, func(s span[struct{}], _ []byte) error {
+			list = append(list, SpanHead{s.from, s.to, s.revision, s.closed})
+			return nil
+		})
+	}
+	return list, err
+}

@@ -80,6 +80,7 @@ type Explanation struct {
 type explainer struct {
 	under *outcome  // of the record that the open epoch has processed
 	bad   *task.Bad // the record at hand was given up on
+	lists []put     // changed lists of windows in the open epoch, of any task
 	done  []*outcome
 	last  map[string]string // the entries of aggregates as of the last commit
 }
@@ -92,8 +93,9 @@ type outcome struct {
 	time      int64 // event time
 	watermark int64 // when it came
 	rejected  []Rejection
-	gaveUp    *Rejection // the record was given up on, and with it all that was made of it
-	puts      []put      // entries that it has changed
+	gaveUp    *Rejection       // the record was given up on, and with it all that was made of it
+	puts      []put            // entries that it has changed
+	took      map[place]uint64 // operators that it has got to, and how many records of it
 
 	task   *task.Task
 	before []task.Counts
@@ -149,7 +151,7 @@ func (x *explainer) watch(s *slot) (after func()) {
 // note notes the record that a task has read.
 func (x *explainer) note(t *task.Task, f *feed, before []task.Counts, watermark int64) {
 	e := f.part.entries[f.next-1] // a feed delivers the next one when the last is done
-	o := &outcome{topic: f.port.Part.Stream, key: e.Key, time: t.Ctx().Time, watermark: watermark, task: t, before: before}
+	o := &outcome{topic: f.port.Part.Stream, key: e.Key, time: t.Ctx().Time, watermark: watermark, task: t, before: before, took: map[place]uint64{}}
 	o.origin = Origin{o.topic, f.port.Part.Index, e.offset}
 	if f.port.Spec.Repartition {
 		if e.origin == nil || len(e.Headers) == 0 || e.Headers[0].Key != task.TimeHeader { // it carries watermarks
@@ -171,8 +173,16 @@ func (x *explainer) note(t *task.Task, f *feed, before []task.Counts, watermark 
 
 // cut takes what the record's task hands over at the end of the epoch.
 func (x *explainer) cut(d *task.Delta) {
+	if d == nil {
+		return
+	}
+	for _, e := range d.Entries {
+		if e.Key[0] == task.KindSpans {
+			x.lists = append(x.lists, put{string(e.Key), string(e.Value)})
+		}
+	}
 	o := x.under
-	if o == nil || d == nil || d.Task != o.task {
+	if o == nil || d.Task != o.task {
 		return
 	}
 	for _, e := range d.Entries {
@@ -182,6 +192,7 @@ func (x *explainer) cut(d *task.Delta) {
 	}
 	for i := range o.task.Operators {
 		op, was := &o.task.Operators[i], &o.before[i]
+		o.took[place{op.Name, op.Site}] += op.Passed + op.Withdrawn - was.Passed - was.Withdrawn
 		for _, c := range []struct {
 			reason   Reason
 			now, was uint64
@@ -204,11 +215,15 @@ func (o *outcome) rejection(why Reason, operator, site string) Rejection {
 
 // finish is called when the epoch has been committed, or not.
 func (x *explainer) finish(committed bool) {
-	o := x.under
-	x.under = nil
-	if o == nil || !committed {
+	o, lists := x.under, x.lists
+	x.under, x.lists = nil, nil
+	if !committed || o == nil && len(lists) == 0 {
 		return
 	}
+	if o == nil { // windows have closed without a record
+		o = &outcome{}
+	}
+	o.puts = append(o.puts, lists...)
 	// An update that was taken back has left the entry as it was. One that was not has another revision.
 	o.puts = slices.DeleteFunc(o.puts, func(p put) bool {
 		was := x.last[p.key]
@@ -223,12 +238,13 @@ func (x *explainer) finish(committed bool) {
 // zero Span), and which were rejected, where and why. It knows what is committed, whatever crashed or was started again on
 // the way. It needs the option Explain.
 //
-// It explains what Count, Reduce and Fold keep, without a window, or in Tumbling, Hopping and Day windows, which are
-// identified by their spans. It does not explain, and says so, aggregates behind operators with state of their own other
-// than Deduplicate, or that keep records (joins, tables, other aggregates, Process, Async): there a result is made by more
-// than the record at hand. Nor does it explain windows with triggers, windows by key (Session, Sliding, Count), cumulating
-// ones, and overlapping ones that share panes because only OnClose is wanted: give them an OnUpdate. Operators of one
-// name that are declared on the same line are one to it.
+// It explains what Count, Reduce and Fold keep, without a window, or in windows, which are identified by their spans: of
+// several of a key that have had the same one (count windows may) the last that closed, and a session as it was when it had that. It does
+// not explain, and says so, aggregates behind operators with state of their own other than Deduplicate, or that keep records
+// (joins, tables, other aggregates, Process, Async): there a result is made by more than the record at hand. Nor does it
+// explain windows with triggers, count windows where several records are made of one, and overlapping windows that share
+// panes because only OnClose is wanted: give them an OnUpdate. Operators of one name that are declared on the same line are
+// one to it.
 func (d *Driver) Explain[K comparable](store string, key K, w window.Span) Explanation {
 	d.t.Helper()
 	if d.explain == nil {
@@ -253,15 +269,35 @@ func (d *Driver) Explain[K comparable](store string, key K, w window.Span) Expla
 		d.t.Fatalf("streamtest: explain store %q: key %v: %v", store, key, err)
 		return Explanation{}
 	}
-	return d.explain.explain(path, b, w)
+	list, err := d.explain.explain(path, b, w)
+	if err != nil {
+		d.t.Fatalf("streamtest: explain store %q: %v", store, err)
+	}
+	return list
 }
 
-func (x *explainer) explain(path *path, key []byte, w window.Span) (list Explanation) {
+func (x *explainer) explain(path *path, key []byte, w window.Span) (list Explanation, err error) {
 	id := binary.BigEndian.AppendUint32(nil, task.ID(path.store.Name))
+	at, err := path.placeOf(w)
+	if err != nil {
+		return list, err
+	}
+	held := map[*outcome]bool{}
+	if path.store.Kind == byKey {
+		in, err := x.byKey(path, string(id), key, w)
+		if err != nil {
+			return list, err
+		}
+		for _, o := range in {
+			held[o] = true
+			list.Contributed = append(list.Contributed, o.origin)
+		}
+	}
 	for _, o := range x.done {
-		elsewhere, here := false, false
+		here := held[o]
+		elsewhere := path.overlaps() && !here && o.took[place{path.store.Name, path.site}] > 0 && bytes.Equal(o.key, key)
 		for _, p := range o.puts {
-			if p.key[1:5] != string(id) {
+			if p.key[1:5] != string(id) || p.key[0] == task.KindSpans {
 				continue
 			}
 			user := p.key[task.PrefixLen:]
@@ -274,7 +310,7 @@ func (x *explainer) explain(path *path, key []byte, w window.Span) (list Explana
 			case p.value == "" && p.key[0] == task.KindWindow: // it has closed
 			case p.value == "": // it has become null, and begins anew
 				list.Contributed = nil
-			case from != w.From:
+			case from != at:
 				elsewhere = true
 			default:
 				here = true
@@ -304,8 +340,11 @@ func (x *explainer) explain(path *path, key []byte, w window.Span) (list Explana
 			list.Rejected = append(list.Rejected, *o.gaveUp)
 		}
 	}
-	return list
+	return list, nil
 }
+
+// byKey is the kind of store of windows that depend on the records of a key, see explain_keyed.go.
+const byKey = "windows by key"
 
 // path is what lies between the sources and an aggregate.
 type path struct {
@@ -319,7 +358,7 @@ type path struct {
 type place struct{ name, site string }
 
 // plain are the operators that hand on, or not, the record at hand.
-var plain = []string{"source", "repartition", "map", "mapvalues", "trymap", "filter", "flatmap", "peek", "keyby", "split", "merge", "event time", "watermark", "deduplicate"}
+var plain = []string{"source", "repartition", "map", "mapvalues", "trymap", "filter", "flatmap", "flatmapvalues", "peek", "keyby", "split", "merge", "event time", "watermark", "deduplicate"}
 
 // path finds it in the topology's description.
 func (d *Driver) path(store string) (*path, error) {
@@ -351,13 +390,14 @@ func (d *Driver) path(store string) (*path, error) {
 		return nil, fmt.Errorf("the topology has no store of this name")
 	}
 	p := &path{store: *found.Store, site: found.Site, on: map[place]Reason{{found.Name, found.Site}: ""}, reads: map[string]bool{}, keyed: map[string]bool{}}
-	kind, _, _ := strings.Cut(p.store.Window, " ")
 	switch {
 	case !slices.Contains([]string{"count", "reduce", "fold"}, found.Kind):
 		return nil, fmt.Errorf("it is of the operator %s; only those of Count, Reduce and Fold are explained", found.Kind)
 	case p.store.Kind == "panes":
 		return nil, fmt.Errorf("its windows (%s) share panes, since only OnClose is wanted: give them an OnUpdate", p.store.Window)
-	case p.store.Kind != "table" && p.store.Kind != "window", p.store.Window != "" && !slices.Contains([]string{"tumbling", "hopping", "day"}, kind):
+	case p.store.Window != "" && found.Detail != p.store.Window:
+		return nil, fmt.Errorf("windows with a trigger (%s) are not explained", found.Detail)
+	case !slices.Contains([]string{"table", "window", byKey}, p.store.Kind):
 		return nil, fmt.Errorf("windows of this kind (%s, %s) are not explained", p.store.Kind, found.Detail)
 	}
 	var walk func(n *node, keyed bool) error

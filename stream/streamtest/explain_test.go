@@ -3,6 +3,10 @@ package streamtest_test
 import (
 	"errors"
 	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,12 +57,7 @@ func ExampleDriver_Explain() {
 // exchange and behind an aggregate, late in some of their windows or in all.
 func explained() *stream.Topology {
 	topo := stream.New("explained")
-	in := topo.From(source.Kafka("txns", codec.JSON[txn](), source.OnError(onerror.Skip))).
-		EventTime(func(t txn) time.Time { return t.At }, stream.Watermark{OutOfOrder: 5 * time.Second}).
-		Filter(func(t txn) bool { return t.Amount%10 != 3 }).
-		TryMap(func(t txn) (txn, error) { return t, bad(t.Amount%10 == 4) }).
-		KeyBy(func(t txn) string { return t.Card }).
-		Deduplicate("once", func(t txn) int64 { return t.Amount }, time.Hour)
+	in := explainable(topo)
 	add := func(a *int64, t txn) { *a += t.Amount }
 	shown := func(card string, s window.Span, sum int64) spend { return spend{card, s.Start(), sum, s.Revision} }
 	in.Window(window.Tumbling{Size: time.Minute}).Fold("tumbling", add).OnClose(shown).To(sink.Kafka("tumbling", codec.JSON[spend]()))
@@ -71,6 +70,16 @@ func explained() *stream.Topology {
 	return topo
 }
 
+// explainable are the records on their way to the aggregates.
+func explainable(topo *stream.Topology) stream.Deduplicated[string, txn] {
+	return topo.From(source.Kafka("txns", codec.JSON[txn](), source.OnError(onerror.Skip))).
+		EventTime(func(t txn) time.Time { return t.At }, stream.Watermark{OutOfOrder: 5 * time.Second}).
+		Filter(func(t txn) bool { return t.Amount%10 != 3 }).
+		TryMap(func(t txn) (txn, error) { return t, bad(t.Amount%10 == 4) }).
+		KeyBy(func(t txn) string { return t.Card }).
+		Deduplicate("once", func(t txn) int64 { return t.Amount }, time.Hour)
+}
+
 func bad(yes bool) error {
 	if yes {
 		return errors.New("it is bad")
@@ -78,33 +87,39 @@ func bad(yes bool) error {
 	return nil
 }
 
+// send pipes records in disorder, with restarts and crashes, and passes all their windows.
+func send(t *rapid.T, d *streamtest.Driver) map[streamtest.Origin]txn {
+	sent, next := map[streamtest.Origin]txn{}, [2]int64{}
+	for range rapid.IntRange(1, 25).Draw(t, "inputs") {
+		switch rapid.IntRange(0, 9).Draw(t, "what") {
+		case 0:
+			d.Restart()
+		case 1:
+			d.Kill()
+		case 2:
+			d.WipeState()
+		case 3:
+			d.Crash(rapid.SampledFrom(streamtest.Steps()).Draw(t, "step"))
+		default:
+			p := rapid.Int32Range(0, 1).Draw(t, "partition")
+			x := txn{rapid.SampledFrom([]string{"a", "b"}).Draw(t, "card"), rapid.Int64Range(0, 29).Draw(t, "amount"), noon.Add(time.Duration(rapid.IntRange(0, 150).Draw(t, "second")) * time.Second)}
+			b, err := codec.JSON[txn]().Append(nil, x)
+			require.NoError(t, err)
+			sent[streamtest.Origin{Topic: "txns", Partition: p, Offset: next[p]}] = x
+			next[p]++
+			d.PipeTo("txns", streamtest.Record{Partition: p, Value: b, Time: noon})
+		}
+	}
+	d.Advance(noon.Add(time.Hour))
+	return sent
+}
+
 // What is said to have contributed adds up to the result; each record has contributed to each of its windows or was
 // rejected, never both, never neither; and for the right reason. Under disorder, and with restarts and crashes.
 func TestExplainAddsUp(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		d := streamtest.New(t, explained(), streamtest.Explain(), streamtest.Topic("txns", 2), streamtest.Partitions(2), streamtest.KeyGroups(2), streamtest.Start(noon.Add(time.Hour)))
-		sent, next := map[streamtest.Origin]txn{}, [2]int64{}
-		for range rapid.IntRange(1, 25).Draw(t, "inputs") {
-			switch rapid.IntRange(0, 9).Draw(t, "what") {
-			case 0:
-				d.Restart()
-			case 1:
-				d.Kill()
-			case 2:
-				d.WipeState()
-			case 3:
-				d.Crash(rapid.SampledFrom(streamtest.Steps()).Draw(t, "step"))
-			default:
-				p := rapid.Int32Range(0, 1).Draw(t, "partition")
-				x := txn{rapid.SampledFrom([]string{"a", "b"}).Draw(t, "card"), rapid.Int64Range(0, 29).Draw(t, "amount"), noon.Add(time.Duration(rapid.IntRange(0, 150).Draw(t, "second")) * time.Second)}
-				b, err := codec.JSON[txn]().Append(nil, x)
-				require.NoError(t, err)
-				sent[streamtest.Origin{Topic: "txns", Partition: p, Offset: next[p]}] = x
-				next[p]++
-				d.PipeTo("txns", streamtest.Record{Partition: p, Value: b, Time: noon})
-			}
-		}
-		d.Advance(noon.Add(time.Hour))
+		sent := send(t, d)
 		check := func(store, card string, w window.Span, want int64) {
 			why := d.Explain(store, card, w)
 			got, seen := int64(0), map[streamtest.Origin]bool{}
@@ -154,6 +169,65 @@ func TestExplainAddsUp(t *testing.T) {
 				}
 			}
 			check("total", card, window.Span{}, total[spend{Card: card}])
+		}
+	})
+}
+
+// closedSum is what a window has closed with.
+type closedSum struct {
+	Card     string
+	From, To int64
+	Sum      int64
+}
+
+// The same for windows that depend on the records of a key, and for cumulating ones. A session or count window has each
+// record at most once.
+func TestExplainWindowsAddUp(t *testing.T) {
+	windows := map[string]window.Window{
+		"sessions": window.Session{Gap: 15 * time.Second}, "sliding": window.Sliding{Difference: 30 * time.Second}, "trailing": window.Trailing{Size: 30 * time.Second},
+		"count": window.Count{Size: 3, TTL: 40 * time.Second}, "single": window.Count{Size: 1, TTL: time.Second}, "cumulate": window.Cumulate{Size: time.Minute, Step: 20 * time.Second},
+	}
+	names := slices.Sorted(maps.Keys(windows))
+	rapid.Check(t, func(t *rapid.T) {
+		topo := stream.New("explained")
+		in := explainable(topo)
+		for _, name := range rapid.Permutation(names).Draw(t, "order") {
+			in.Window(windows[name]).FoldMerge(name, func(a *int64, t txn) { *a += t.Amount }, func(a *int64, b int64) { *a += b }).
+				OnClose(func(card string, s window.Span, sum int64) closedSum { return closedSum{card, s.From, s.To, sum} }).
+				To(sink.Kafka(name, codec.JSON[closedSum]()))
+		}
+		d := streamtest.New(t, topo, streamtest.Explain(), streamtest.Topic("txns", 2), streamtest.Partitions(2), streamtest.KeyGroups(2), streamtest.Start(noon.Add(time.Hour)))
+		sent := send(t, d)
+		for _, name := range names {
+			last := map[closedSum]int64{} // count windows may have the same bounds
+			for _, r := range d.Drain[closedSum](name) {
+				last[closedSum{r.Card, r.From, r.To, 0}] = r.Sum
+			}
+			once := map[streamtest.Origin]bool{}
+			for r, sum := range last {
+				why := d.Explain(name, r.Card, window.Span{From: r.From, To: r.To})
+				require.NotEmpty(t, why.Contributed, "%s %v", name, r)
+				got, seen := int64(0), map[streamtest.Origin]bool{}
+				for _, o := range why.Contributed {
+					x := sent[o]
+					require.True(t, x.Card == r.Card && r.From <= x.At.UnixMilli() && x.At.UnixMilli() < r.To, "%s %v: %v %v", name, r, o, x)
+					require.False(t, seen[o], "%v contributed twice to %s %v", o, name, r)
+					require.False(t, once[o] && (name == "sessions" || name == "count" || name == "single"), "%v has contributed to another one than %s %v", o, name, r)
+					seen[o], once[o] = true, true
+					got += x.Amount
+				}
+				require.Equal(t, sum, got, "%s %v: %v", name, r, why)
+				for _, x := range why.Rejected {
+					require.False(t, seen[x.Origin], "%v has contributed, or is rejected twice: %s %v", x, name, r)
+					seen[x.Origin] = true
+					require.True(t, x.Reason != streamtest.Late || x.Operator == name && x.Behind > 0, "%v", x)
+				}
+				for o, x := range sent {
+					if x.Card == r.Card && r.From <= x.At.UnixMilli() && x.At.UnixMilli() < r.To && (name == "sliding" || name == "trailing" || name == "cumulate") {
+						require.True(t, seen[o], "%v %v: neither contributed to %s %v nor rejected: %v", o, x, name, r, why)
+					}
+				}
+			}
 		}
 	})
 }
@@ -217,7 +291,10 @@ func TestExplainRefuses(t *testing.T) {
 		in := topo.From(source.Kafka("words", codec.String)).KeyBy(func(w string) string { return w }).Repartition("by-word", stream.Repartitioning{})
 		show := func(_ string, _ window.Span, n int64) int64 { return n }
 		out := func(topic string) sink.Sink[int64] { return sink.Kafka(topic, codec.Int64) }
-		in.Window(window.Session{Gap: time.Minute}).Count("sessions").OnClose(show).To(out("s"))
+		in.Window(window.Session{Gap: time.Minute}).Trigger(window.Trigger{End: true}).Count("sessions").OnFire(show).To(out("s"))
+		topo.FromKeyed(source.KafkaKeyed("lines", codec.String, codec.String)).
+			FlatMapValues(func(_, line string) iter.Seq[string] { return strings.FieldsSeq(line) }).
+			Window(window.Count{Size: 2, TTL: time.Minute}).Count("twos").OnClose(show).To(out("2"))
 		in.Window(window.Hopping{Size: time.Minute, Advance: time.Second}).Count("panes").OnClose(show).To(out("p"))
 		in.Window(window.Tumbling{Size: time.Minute}).Count("minutes").OnClose(show).
 			KeyBy(func(int64) string { return "" }).Count("windows").Changes(func(_ string, n int64) int64 { return n }).To(out("n"))
@@ -233,7 +310,8 @@ func TestExplainRefuses(t *testing.T) {
 		"no option":       {"minutes", minute, nil, "needs the option"},
 		"no store":        {"none", minute, []streamtest.Option{streamtest.Explain()}, "no store of this name"},
 		"no window":       {"minutes", window.Span{}, []streamtest.Option{streamtest.Explain()}, "name the span"},
-		"sessions":        {"sessions", minute, []streamtest.Option{streamtest.Explain()}, "not explained"},
+		"triggers":        {"sessions", minute, []streamtest.Option{streamtest.Explain()}, "windows with a trigger"},
+		"several of one":  {"twos", minute, []streamtest.Option{streamtest.Explain()}, "3 records were made of lines/0@0"},
 		"panes":           {"panes", minute, []streamtest.Option{streamtest.Explain()}, "share panes"},
 		"behind windows":  {"windows", window.Span{}, []streamtest.Option{streamtest.Explain()}, "lies behind on close"},
 		"at-least-once":   {"minutes", minute, []streamtest.Option{streamtest.Explain(), streamtest.Guarantee(connect.AtLeastOnce)}, "exactly-once"},
@@ -242,7 +320,9 @@ func TestExplainRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() { require.Contains(t, fmt.Sprint(recover()), c.want) }()
-			streamtest.New(tb{}, topo(), c.opts...).Explain(c.store, "a", c.w)
+			d := streamtest.New(tb{}, topo(), c.opts...)
+			d.PipeKeyed("lines", "a", noon, "b c d")
+			d.Explain(c.store, "a", c.w)
 		})
 	}
 }
