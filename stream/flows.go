@@ -7,7 +7,7 @@ import (
 )
 
 // handsOn are the kinds of operators that hand on what they have passed, each record once.
-var handsOn = []plan.Kind{plan.Source, plan.Repartition, "map", "mapvalues", "trymap", "filter", "peek", "keyby", "event time"}
+var handsOn = []plan.Kind{plan.Source, plan.Repartition, "map", "map with id", "mapvalues", "trymap", "filter", "peek", "keyby", "event time"}
 
 // flows tells the task which operators hand their records to which, for its ledger: those whose numbers of records must
 // be equal.

@@ -42,6 +42,38 @@ func (s Stream[V]) Map[W any](f func(V) W) Stream[W] {
 	return Stream[W]{t: s.t, node: n}
 }
 
+// MapWithID is Map with an id for each value, which is the same whenever the record that it comes from is read again: put into what is
+// written where that may happen twice, it tells the copies (see Keyed.Deduplicate). An id is
+// topic/partition/position/n: the record's topic, or stream, its partition, or the number of its shard, and its position
+// there, as source.Position has it (an offset; of Kinesis the sequence number and the place in an aggregate, in hexadecimal words); n counts
+// the values of the record that come to this operator, from 0. What lies before it must make the same values of the same record each time, so
+// only operators without state may, and their functions must depend on nothing else.
+func (s Stream[V]) MapWithID[W any](f func(id string, v V) W) Stream[W] {
+	n := &node[W]{n: s.add("map with id", "", typeName[W]())}
+	s.t.function(n.n, f == nil)
+	if by := unstable(s.node.n); by != nil {
+		s.t.graph.Errorf(n.n, "what comes from %s %q (%s) depends on more than the record that was read, so that its ids would not be the same the next time: put it before that, or make ids of keys and windows", by.Kind, by.Name, by.Site)
+	}
+	s.sub(func(b *compiler) task.Fn[V] { return operator.MapWithID(b.op(n.n), f, n.compile(b)) })
+	return Stream[W]{t: s.t, node: n}
+}
+
+// recordByRecord are the kinds of operators whose results depend on the record at hand alone.
+var recordByRecord = []plan.Kind{plan.Source, "map", "map with id", "mapvalues", "trymap", "filter", "flatmap", "flatmapvalues", "peek", "keyby", "split", "merge", "event time", "watermark"}
+
+// unstable is an operator before a node, or the node itself, whose results depend on more; nil: there is none.
+func unstable(n *plan.Node) *plan.Node {
+	if !slices.Contains(recordByRecord, n.Kind) || n.Input != nil && n.Input.Table {
+		return n
+	}
+	for _, in := range n.Inputs {
+		if by := unstable(in); by != nil {
+			return by
+		}
+	}
+	return nil
+}
+
 // FlatMap replaces each value by those that f yields, which take over its time, key and headers.
 func (s Stream[V]) FlatMap[W any](f func(V) iter.Seq[W]) Stream[W] {
 	n := &node[W]{n: s.add("flatmap", "", typeName[W]())}

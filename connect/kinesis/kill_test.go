@@ -32,6 +32,9 @@ const childMany = "KINESIS_TEST_MANY"
 // childOfTwo is set for a process that runs two applications, the one behind the other: its name.
 const childOfTwo = "KINESIS_TEST_PAIR"
 
+// childIdentify is set for a process whose results have ids.
+const childIdentify = "KINESIS_TEST_IDENTIFY"
+
 func TestMain(m *testing.M) {
 	if url := os.Getenv(childURL); url != "" {
 		if err := child(url, os.Getenv(childDir)); err != nil {
@@ -57,6 +60,9 @@ func child(url, dir string) error {
 	if brokers := os.Getenv(childBrokers); brokers != "" {
 		topo = feeds()
 		into(strings.Split(brokers, ","))(&cfg)
+	}
+	if os.Getenv(childIdentify) != "" {
+		topo = identify()
 	}
 	if budget := os.Getenv(childMany); budget != "" {
 		many(&cfg, f.streams(), budget)

@@ -75,7 +75,7 @@ func TestNamedTests(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/kinesis.md")
 	require.NoError(t, err)
 	var code []byte
-	for _, pattern := range []string{"*_test.go", "*/*_test.go"} {
+	for _, pattern := range []string{"*_test.go", "*/*_test.go", "../../stream/*_test.go"} {
 		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		for _, name := range files {

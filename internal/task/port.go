@@ -127,6 +127,12 @@ func (p *Port) Behind() time.Duration { return p.behind }
 // Seen is the largest event time that was processed, or eventtime.None.
 func (p *Port) Seen() int64 { return p.seen }
 
+// At is the position of the record that is being processed.
+func (p *Port) At() source.Position { return p.cur.Records[p.at].Position }
+
+// Handed is the number of records that were handed to Run, those that are tried again each time.
+func (p *Port) Handed() uint64 { return p.handed }
+
 // Read is the number of records that were read.
 func (p *Port) Read() uint64 { return p.read }
 

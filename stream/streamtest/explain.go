@@ -358,7 +358,7 @@ type path struct {
 type place struct{ name, site string }
 
 // plain are the operators that hand on, or not, the record at hand.
-var plain = []string{"source", "repartition", "map", "mapvalues", "trymap", "filter", "flatmap", "flatmapvalues", "peek", "keyby", "split", "merge", "event time", "watermark", "deduplicate"}
+var plain = []string{"source", "repartition", "map", "map with id", "mapvalues", "trymap", "filter", "flatmap", "flatmapvalues", "peek", "keyby", "split", "merge", "event time", "watermark", "deduplicate"}
 
 // path finds it in the topology's description.
 func (d *Driver) path(store string) (*path, error) {
