@@ -19,6 +19,8 @@
 #                      most), one is killed (takeover_s: seconds until others have all its tasks and commit, 4 at most,
 #                      which is its session and 1 s; cold: tasks of its of which nobody had a copy), and one leaves
 #                      (leave_s: seconds until others go on, 1 at most)
+#   warm               after it: an instance joins without state, makes itself copies, and asks for the tasks when they are near
+#                      (asked: how often; copied: tasks with state that came to it then)
 #   missed             which of these figures are not what they should be; standstill_s may be 30 at most
 #
 # Exit status: 0 correct, 1 the checker found a fault, 2 the run itself failed. --keep keeps state, logs and, after a

@@ -31,6 +31,7 @@ import (
 //                   at PLACE        it comes now
 //                   epoch           an epoch was committed and applied
 //                   restored TASK LOCAL FROM RECORDS
+//                   warm            copies of what it is to have are near: it asks for that
 
 var guarantees = map[string]connect.Guarantee{"exactly-once": connect.ExactlyOnce, "at-least-once": connect.AtLeastOnce, "at-most-once": connect.AtMostOnce}
 
@@ -128,8 +129,13 @@ func (h *hook) listen(app *stream.App) {
 // say writes a line at once, so that it is out before the process dies.
 func say(format string, args ...any) { fmt.Fprintf(os.Stdout, format+"\n", args...) }
 
-// reporter passes the log on and tells the driver of restored tasks.
+// reporter passes the log on and tells the driver of restored tasks, and of copies that are near.
 type reporter struct{ slog.Handler }
+
+// WithAttrs implements slog.Handler.
+func (r reporter) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return reporter{r.Handler.WithAttrs(attrs)}
+}
 
 // Handle implements slog.Handler.
 func (r reporter) Handle(ctx context.Context, rec slog.Record) error {
@@ -137,6 +143,9 @@ func (r reporter) Handle(ctx context.Context, rec slog.Record) error {
 		v := map[string]string{}
 		rec.Attrs(func(a slog.Attr) bool { v[a.Key] = a.Value.String(); return true })
 		say("restored %s %s %s %s", v["task"], v["local"], v["from"], v["records"])
+	}
+	if strings.HasSuffix(rec.Message, "asking the group to move them") {
+		say("warm")
 	}
 	return r.Handler.Handle(ctx, rec)
 }

@@ -30,6 +30,7 @@ type churn struct {
 	bounces, leaves int
 	standstill      time.Duration
 	rolling         rolling
+	warm            warm
 }
 
 // clusterReport is the last line of its output.
@@ -39,6 +40,7 @@ type clusterReport struct {
 	Leaves        int     `json:"leaves"`
 	StandstillS   float64 `json:"standstill_s"`
 	Rolling       rolling `json:"rolling"`
+	Warm          warm    `json:"warm"`
 	// Missed are the figures that are not what they should be.
 	Missed []string `json:"missed,omitempty"`
 }
@@ -80,13 +82,13 @@ func runCluster(ctx context.Context, args []string) (status int, err error) {
 	for _, e := range v.examples {
 		fmt.Println(e)
 	}
-	b, err := json.Marshal(clusterReport{s.report(v), c.bounces, c.leaves, c.standstill.Seconds(), c.rolling, c.missed()})
+	b, err := json.Marshal(clusterReport{s.report(v), c.bounces, c.leaves, c.standstill.Seconds(), c.rolling, c.warm, c.missed()})
 	if err != nil {
 		return statusFailed, err
 	}
 	fmt.Println(string(b))
-	if c.bounces == 0 || v.Kills == 0 || v.Zombies == 0 || c.leaves == 0 {
-		return statusFailed, errors.New("not every kind of fault has happened: give it more minutes")
+	if c.bounces == 0 || v.Kills == 0 || v.Zombies == 0 || c.leaves == 0 || c.warm.Asked == 0 {
+		return statusFailed, errors.New("not everything that should happen has happened: give it more minutes")
 	}
 	if s.faulty(v) || len(c.missed()) > 0 {
 		return statusFault, nil
@@ -115,7 +117,10 @@ func (c *churn) run(ctx context.Context, d *driver) error {
 	f.timed = false
 	c.standstill = f.standstill
 	f.Unlock()
-	return errors.Join(err, bounced)
+	if err := errors.Join(err, bounced); err != nil {
+		return err
+	}
+	return c.warm.run(ctx, d)
 }
 
 // brokers stops and kills brokers in turn, each only when every partition has all its replicas in sync.

@@ -38,6 +38,7 @@ type instance struct {
 	has     map[string]bool // those restored since the start, and whether something was in the store or nothing in the changelog
 	local   map[string]bool // of which something is in the store
 	wiped   bool            // counted for this start
+	warm    int             // how often it asked for tasks of which it had made itself copies, over all starts
 }
 
 func newFleet(ctx context.Context, bin, dir string, n int, args []string) *fleet {
@@ -82,6 +83,8 @@ func (x *instance) Heard(text string) {
 		if len(line) == 5 {
 			x.restored(line[1], line[2] == "true", line[3], line[4])
 		}
+	case "warm":
+		x.warm++
 	}
 }
 
