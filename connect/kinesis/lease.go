@@ -23,7 +23,9 @@ type Member struct {
 	Incarnation string // this start of the process
 	// Kept is how far this instance's own store is. Leases without a memory of their own go by it; the others compare it
 	// with what is in their table.
-	Kept   map[ShardID]source.Position
+	Kept map[ShardID]source.Position
+	// Starts are where the sources begin that have no positions yet, by stream.
+	Starts map[string]source.Start
 	Logger *slog.Logger
 }
 

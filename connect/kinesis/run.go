@@ -58,7 +58,10 @@ func (s *session) Run(ctx context.Context, h connect.Handler) error {
 
 // join begins with the shards that there were when the session was opened.
 func (s *session) join(ctx context.Context) (Membership, error) {
-	m := Member{App: s.app.ID, Instance: s.app.Instance, Incarnation: s.app.Incarnation, Kept: map[ShardID]source.Position{}, Logger: s.log}
+	m := Member{App: s.app.ID, Instance: s.app.Instance, Incarnation: s.app.Incarnation, Kept: map[ShardID]source.Position{}, Starts: map[string]source.Start{}, Logger: s.log}
+	for name, src := range s.specs {
+		m.Starts[name] = src.Range.Start
+	}
 	s.mu.Lock()
 	var list []Shard
 	var parts []source.Partition

@@ -306,6 +306,32 @@ func TestSharedLeases(t *testing.T) {
 	require.ErrorContains(t, err, "the leases are shared among instances")
 }
 
+// Where leases are shared, a stream begins where its source says, too.
+func TestSharedStarts(t *testing.T) {
+	f := start(t, kinesistest.Options{})
+	f.CreateStream("in", 2)
+	f.CreateStream("out", 1)
+	keys := names(8)
+	f.put("in", 5, keys...)
+	latest := func() *stream.Topology {
+		topo := stream.New("copies")
+		topo.From(source.Kinesis("in", codec.JSON[reading](), source.StartAt(source.Latest))).To(sink.Kinesis("out", codec.JSON[reading]()))
+		return topo
+	}
+	through := func(c *stream.Config) { c.Exchange = stream.ThroughTopic }
+	c := f.streams()
+	c.Leases = lease.Table{Failover: time.Second, Client: f.dynamodb(), Start: lease.TrimHorizon}
+	err := f.run(latest(), t.TempDir(), c, through).wait(t)
+	require.ErrorIs(t, err, connect.ErrStop)
+	require.ErrorContains(t, err, `Table.Start is "TRIM_HORIZON", and the source in says "LATEST"`)
+	c.Leases = lease.Table{Failover: time.Second, Client: f.dynamodb()}
+	in := f.run(latest(), t.TempDir(), c, through)
+	require.Eventually(t, func() bool { return f.Calls()["GetRecords"] >= 4 }, patience, time.Millisecond)
+	clear(f.numbers)
+	f.put("in", 5, keys...)
+	require.Zero(t, f.arrived(in))
+}
+
 // The calls that are made are those that the documentation lists rights for.
 func TestRights(t *testing.T) {
 	f := start(t, kinesistest.Options{})

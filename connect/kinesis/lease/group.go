@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 type group struct {
 	*member
 	stream string
+	start  Start
 	table  *table
 	wake   chan struct{}
 	leader *leader
@@ -49,6 +51,7 @@ type held struct {
 func newGroup(mb *member, stream string) *group {
 	g := &group{member: mb, stream: stream, wake: make(chan struct{}, 1), held: map[string]*held{}, ended: map[string]uint64{}}
 	g.table = &table{client: mb.Client, name: mb.Name(mb.app, stream), patience: mb.Failover / 3, logger: mb.logger}
+	g.start = cmp.Or(mb.Start, words[mb.starts[stream]])
 	g.leader = newLeader(g)
 	return g
 }
@@ -90,7 +93,7 @@ func (g *group) found(ctx context.Context, shards []kinesis.Shard) error {
 	}
 	g.mu.Unlock()
 	if !running {
-		return g.start(ctx)
+		return g.begin(ctx)
 	}
 	// Children come before their parent's end is written, so that there is a lease for them whoever does what next. That
 	// the parent is still held keeps one who was overtaken from making leases again that were finished and deleted.
@@ -103,7 +106,7 @@ func (g *group) found(ctx context.Context, shards []kinesis.Shard) error {
 			if err := g.keep(ctx, h); err != nil {
 				return err
 			}
-			if err := g.table.insert(ctx, fresh(s, g.Start).item()); err != nil {
+			if err := g.table.insert(ctx, fresh(s, g.start).item()); err != nil {
 				return err
 			}
 			break
@@ -121,14 +124,14 @@ func (g *group) hurry() {
 	}
 }
 
-// start makes the leases of a table that has none, and starts the loops.
-func (g *group) start(ctx context.Context) error {
+// begin makes the leases of a table that has none, and starts the loops.
+func (g *group) begin(ctx context.Context) error {
 	items, err := g.table.scan(ctx)
 	if err != nil {
 		return err
 	}
 	g.mu.Lock()
-	p := reconcile(g.listed, true, g.leader.leases(items), g.Start, map[string]int{})
+	p := reconcile(g.listed, true, g.leader.leases(items), g.start, map[string]int{})
 	g.mu.Unlock()
 	if err := each(p.create, func(r row) error { return g.table.insert(ctx, r.item()) }); err != nil {
 		return err

@@ -168,7 +168,7 @@ func (l *leader) lead(ctx context.Context) (mine []string, err error) {
 	l.compared = l.lists
 	l.mu.Unlock()
 
-	p := reconcile(shards, news, rows, l.Start, l.missing)
+	p := reconcile(shards, news, rows, l.start, l.missing)
 	for _, a := range p.alarms {
 		l.alarm(a)
 	}

@@ -25,19 +25,23 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 
+	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/connect/kinesis"
+	"github.com/millstream-go/millstream/source"
 )
 
 // Start is where shards are begun that the stream has when its table is new; the value is what the table says. Shards that
 // come later are always read from their beginning.
 type Start string
 
-// The starts. The one of the leases must be that of the source.
+// The starts, of the source's words (source.StartAt).
 const (
 	TrimHorizon Start = trimHorizon // the oldest record that there is
 	Latest      Start = "LATEST"
 	AtTimestamp Start = "AT_TIMESTAMP" // a time that the source knows
 )
+
+var words = map[source.Start]Start{source.Earliest: TrimHorizon, source.Latest: Latest, source.StartTime: AtTimestamp}
 
 // Table is where leases are kept: kinesis.Leases in DynamoDB. It makes its tables, one for each stream, billed by request.
 type Table struct {
@@ -47,7 +51,7 @@ type Table struct {
 	// Name is the name of a stream's table; nil: "<application>-<stream>". The KCL's table is named as its application.
 	Name func(app, stream string) string
 
-	// Start is the source's; default TrimHorizon.
+	// Start is the sources', by default; another one is an error when the application runs.
 	Start Start
 
 	// Failover is how long a lease whose holder is silent stays with it; default 10 s. The KCL's failoverTimeMillis must be the
@@ -92,8 +96,10 @@ func (t Table) Join(ctx context.Context, m kinesis.Member) (kinesis.Membership, 
 	if err := t.Check(); err != nil {
 		return nil, err
 	}
-	if t.Start == "" {
-		t.Start = TrimHorizon
+	for stream, s := range m.Starts {
+		if t.Start != "" && t.Start != words[s] {
+			return nil, fmt.Errorf("lease: Table.Start is %q, and the source %s says %q: leave Table.Start out: %w", t.Start, stream, words[s], connect.ErrStop)
+		}
 	}
 	if t.Failover == 0 {
 		t.Failover = 10 * time.Second

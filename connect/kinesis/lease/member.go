@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/millstream-go/millstream/connect/kinesis"
+	"github.com/millstream-go/millstream/source"
 )
 
 // member is an instance's part in the leases of all its streams: one group for each.
@@ -14,6 +15,7 @@ type member struct {
 	Table
 	app    string
 	me     string
+	starts map[string]source.Start // of the sources
 	logger *slog.Logger
 	ctx    context.Context // of everything that runs; ends with Close or a failure
 	cancel context.CancelCauseFunc
@@ -32,7 +34,7 @@ type member struct {
 var errClosed = errors.New("the membership was closed")
 
 func join(ctx context.Context, t Table, m kinesis.Member) *member {
-	mb := &member{Table: t, app: m.App, me: m.Instance + "-" + m.Incarnation, logger: m.Logger, events: make(chan []kinesis.LeaseEvent), news: make(chan struct{}, 1),
+	mb := &member{Table: t, app: m.App, me: m.Instance + "-" + m.Incarnation, starts: m.Starts, logger: m.Logger, events: make(chan []kinesis.LeaseEvent), news: make(chan struct{}, 1),
 		opened: make(chan struct{}, 1), groups: map[string]*group{}}
 	mb.opened <- struct{}{}
 	if mb.logger == nil {
