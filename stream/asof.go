@@ -110,7 +110,7 @@ func (s VersionedTable[K, V]) Watermark(w Watermark) VersionedTable[K, V] {
 // Late makes a stream of the versions that came too late to be one: more than the table's history behind the watermark. A
 // nil value is a deletion. They are counted whether or not it is used. The Span of a LateRecord is empty.
 func (s VersionedTable[K, V]) Late[X any](f func(K, LateRecord[*V]) X) Stream[X] {
-	n, sub := lateStream(s.t, s.n, f)
+	n, sub := lateStream(s.t, s.n, LateForHistory, f)
 	*s.late = append(*s.late, sub)
 	return Stream[X]{t: s.t, node: n}
 }
@@ -188,7 +188,7 @@ func asOf[K comparable, V, W, O any](s Keyed[K, V], kind plan.Kind, name string,
 // Late makes a stream of the records that were more than the table's history behind the watermark. They are counted
 // whether or not it is used. The Span of a LateRecord is empty.
 func (a AsOf[K, V, O]) Late[X any](f func(K, LateRecord[V]) X) Stream[X] {
-	n, sub := lateStream(a.t, a.node.n, f)
+	n, sub := lateStream(a.t, a.node.n, LateForHistory, f)
 	*a.late = append(*a.late, sub)
 	return Stream[X]{t: a.t, node: n}
 }

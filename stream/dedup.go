@@ -48,7 +48,7 @@ func (s Keyed[K, V]) Deduplicate[ID comparable](store string, id func(V) ID, hor
 // Late makes a stream of the records that were more than the horizon behind the watermark. They are counted whether or
 // not it is used. The Span of a LateRecord is empty.
 func (d Deduplicated[K, V]) Late[X any](f func(K, LateRecord[V]) X) Stream[X] {
-	n, sub := lateStream(d.t, d.node.n, f)
+	n, sub := lateStream(d.t, d.node.n, LateForHorizon, f)
 	*d.late = append(*d.late, sub)
 	return Stream[X]{t: d.t, node: n}
 }

@@ -145,25 +145,25 @@ func once[O any](b *compiler, n *plan.Node, make func() O) O {
 // LateLeft makes a stream of the left records that came too late: more than the grace period behind the watermark.
 // They are counted whether or not it is used. The Span of a LateRecord is empty.
 func (j Joined[K, L, R, O]) LateLeft[X any](f func(K, LateRecord[L]) X) Stream[X] {
-	n, sub := lateStream(j.t, j.node.n, f)
+	n, sub := lateStream(j.t, j.node.n, LateForJoin, f)
 	j.late.left = append(j.late.left, sub)
 	return Stream[X]{t: j.t, node: n}
 }
 
 // LateRight is LateLeft for the right records.
 func (j Joined[K, L, R, O]) LateRight[X any](f func(K, LateRecord[R]) X) Stream[X] {
-	n, sub := lateStream(j.t, j.node.n, f)
+	n, sub := lateStream(j.t, j.node.n, LateForJoin, f)
 	j.late.right = append(j.late.right, sub)
 	return Stream[X]{t: j.t, node: n}
 }
 
 // lateStream is a stream of an operator's late records.
-func lateStream[K comparable, V, X any](t *Topology, of *plan.Node, f func(K, LateRecord[V]) X) (*node[X], func(*compiler) task.KeyedFn[K, operator.LateRecord[V]]) {
+func lateStream[K comparable, V, X any](t *Topology, of *plan.Node, why LateReason, f func(K, LateRecord[V]) X) (*node[X], func(*compiler) task.KeyedFn[K, operator.LateRecord[V]]) {
 	n := &node[X]{n: t.graph.Add(&plan.Node{Kind: "late", Name: "late", Site: site(), Type: typeName[X](), Inputs: []*plan.Node{of}})}
 	t.function(n.n, f == nil)
 	return n, func(b *compiler) task.KeyedFn[K, operator.LateRecord[V]] {
 		g := func(k K, l operator.LateRecord[V]) X {
-			return f(k, LateRecord[V]{Value: l.Value, Time: time.UnixMilli(l.Time).UTC(), Watermark: time.UnixMilli(l.Watermark).UTC()})
+			return f(k, LateRecord[V]{Value: l.Value, Time: time.UnixMilli(l.Time).UTC(), Watermark: time.UnixMilli(l.Watermark).UTC(), Reason: why})
 		}
 		return operator.Values(b.op(n.n), g, n.compile(b))
 	}

@@ -134,7 +134,7 @@ func TestLookupModel(t *testing.T) {
 				now = d.Now()
 			}
 		}
-		for range 100 {
+		for range 40 {
 			d.AdvanceWall(millis(longest))
 			now = d.Now()
 		}

@@ -68,7 +68,7 @@ func (d Detected[K, V, R]) TimedOut[X any](f func(k K, m pattern.Match[V]) X) St
 // Late makes a stream of the records that came behind the watermark. They are counted whether or not it is used. The Span
 // of a LateRecord is empty.
 func (d Detected[K, V, R]) Late[X any](f func(k K, l LateRecord[V]) X) Stream[X] {
-	n, sub := lateStream(d.t, d.node.n, f)
+	n, sub := lateStream(d.t, d.node.n, LateForPattern, f)
 	*d.late = append(*d.late, sub)
 	return Stream[X]{t: d.t, node: n}
 }

@@ -163,7 +163,7 @@ func ExampleVersionedTable_Late() {
 	rates := topo.VersionedTable(source.KafkaKeyed("rates", codec.String, codec.Int64), "rates", time.Hour).
 		EventTime(func(rate int64) time.Time { return noon.Add(time.Duration(rate) * time.Minute) }, stream.Watermark{})
 	late := rates.Late(func(k string, r stream.LateRecord[*int64]) string {
-		return fmt.Sprintf("%s %d of %s is late", k, *r.Value, r.Time.Format("15:04"))
+		return fmt.Sprintf("%s %d of %s is %v late: %s", k, *r.Value, r.Time.Format("15:04"), r.Behind(), r.Reason)
 	})
 	rates.Latest().Changes(func(k string, rate int64) string { return fmt.Sprint(k, " ", rate) }).Merge(late).
 		To(sink.Kafka("out", codec.String))
@@ -174,7 +174,7 @@ func ExampleVersionedTable_Late() {
 	// Output:
 	// EUR 100
 	// EUR 130
-	// EUR 60 of 13:00 is late
+	// EUR 60 of 13:00 is 1h10m0s late: it was further behind than the history of the table
 }
 
 // An amount of a time before the first rate has none; one that comes too late is told of.
@@ -210,7 +210,7 @@ func ExampleAsOf_Late() {
 		Grace(time.Minute)
 	joined.To(sink.Kafka("converted", codec.String))
 	joined.Late(func(k string, r stream.LateRecord[int64]) string {
-		return fmt.Sprintf("%d %s is %v late", r.Value, k, r.Watermark.Sub(r.Time))
+		return fmt.Sprintf("%d %s is %v late: %s", r.Value, k, r.Behind(), r.Reason)
 	}).To(sink.Kafka("out", codec.String))
 
 	d := start(topo)
@@ -220,7 +220,7 @@ func ExampleAsOf_Late() {
 	d.PipeKeyed("amounts", "EUR", noon.Add(time.Hour), int64(7))
 	printed(d)
 	// Output:
-	// 7 EUR is 2h0m0s late
+	// 7 EUR is 2h0m0s late: it was further behind than the history of the table
 }
 
 // Two streams make one aggregate, in windows: how many of those who came have paid.

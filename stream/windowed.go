@@ -391,13 +391,29 @@ func (a Aggregated[K, V, A]) OnClose[R any](f func(K, window.Span, A) R) Stream[
 	return Stream[R]{t: a.t, node: n}
 }
 
-// LateRecord is a record that came when all its windows had closed.
+// LateRecord is a record that came too late to count.
 type LateRecord[V any] struct {
 	Value     V
 	Time      time.Time   // its event time
-	Span      window.Span // the last of its windows
-	Watermark time.Time   // that it was judged by: not before the end of Span plus grace
+	Span      window.Span // the last of its windows, if it is late for windows
+	Watermark time.Time   // that it was judged by; for windows not before the end of Span plus grace
+	Reason    LateReason
 }
+
+// Behind is how far the record's event time lay behind the watermark.
+func (l LateRecord[V]) Behind() time.Duration { return l.Watermark.Sub(l.Time) }
+
+// LateReason is what was over when a late record came.
+type LateReason string
+
+// The reasons, by what the record was late for.
+const (
+	LateForWindow  LateReason = "all its windows had closed"                            // an aggregate in windows
+	LateForJoin    LateReason = "it was further behind than the join's grace period"    // a join of streams
+	LateForHistory LateReason = "it was further behind than the history of the table"   // a versioned table, and joins with it
+	LateForHorizon LateReason = "it was further behind than ids are remembered"         // Deduplicate
+	LateForPattern LateReason = "the records of its time had been shown to the pattern" // Detect
+)
 
 // Late makes a stream of the late records. They are counted whether or not it is used.
 func (a Aggregated[K, V, A]) Late[R any](f func(K, LateRecord[V]) R) Stream[R] {
@@ -406,7 +422,7 @@ func (a Aggregated[K, V, A]) Late[R any](f func(K, LateRecord[V]) R) Stream[R] {
 	a.outs.late = append(a.outs.late, func(b *compiler) task.KeyedFn[K, operator.LateRecord[V]] {
 		g := func(k K, l operator.LateRecord[V]) R {
 			return f(k, LateRecord[V]{Value: l.Value, Time: time.UnixMilli(l.Time).UTC(), Span: window.Span{From: l.From, To: l.To},
-				Watermark: time.UnixMilli(l.Watermark).UTC()})
+				Watermark: time.UnixMilli(l.Watermark).UTC(), Reason: LateForWindow})
 		}
 		return operator.Values(b.op(n.n), g, n.compile(b))
 	})

@@ -137,8 +137,8 @@ func ExampleAggregated_Late() {
 	counts := keyedStrings(topo, "views").Window(window.Tumbling{Size: time.Hour, Grace: time.Minute}).Count("visits")
 	counts.OnClose(line).To(sink.Kafka("closed", codec.String))
 	counts.Late(func(user string, l stream.LateRecord[string]) string {
-		return fmt.Sprintf("%s saw %s at %s: too late for %s-%s at %s", user, l.Value, l.Time.Format("15:04"),
-			l.Span.Start().Format("15:04"), l.Span.End().Format("15:04"), l.Watermark.Format("15:04"))
+		return fmt.Sprintf("%s saw %s at %s, %v late for %s-%s: %s", user, l.Value, l.Time.Format("15:04"), l.Behind(),
+			l.Span.Start().Format("15:04"), l.Span.End().Format("15:04"), l.Reason)
 	}).To(sink.Kafka("out", codec.String))
 
 	d := start(topo)
@@ -146,7 +146,7 @@ func ExampleAggregated_Late() {
 	d.PipeKeyed("views", "bob", noon.Add(90*time.Minute), "home")
 	d.PipeKeyed("views", "ann", noon.Add(5*time.Minute), "cart")
 	printed(d)
-	// Output: ann saw cart at 12:05: too late for 12:00-13:00 at 13:30
+	// Output: ann saw cart at 12:05, 1h25m0s late for 12:00-13:00: all its windows had closed
 }
 
 // Hopping windows overlap: a record is in each that contains its time.
@@ -171,7 +171,7 @@ func ExampleKeyed_Window() {
 
 // lateText tells of a late record.
 func lateText(key string, l stream.LateRecord[string]) string {
-	return fmt.Sprintf("%s of %s is %v late", l.Value, key, l.Watermark.Sub(l.Time))
+	return fmt.Sprintf("%s of %s is %v late: %s", l.Value, key, l.Behind(), l.Reason)
 }
 
 // What is too late to be joined is told of, by side.
@@ -188,8 +188,8 @@ func ExampleJoined_LateLeft() {
 	d.PipeKeyed("views", "ann", noon.Add(-time.Hour), "view")
 	printed(d)
 	// Output:
-	// click of ann is 1m0s late
-	// view of ann is 1h0m0s late
+	// click of ann is 1m0s late: it was further behind than the join's grace period
+	// view of ann is 1h0m0s late: it was further behind than the join's grace period
 }
 
 // Of a record that comes further behind than ids are remembered it is not known whether it came before.
@@ -203,7 +203,7 @@ func ExampleDeduplicated_Late() {
 	d.Advance(noon)
 	d.PipeKeyed("events", "k", noon.Add(-2*time.Hour), "e1")
 	printed(d)
-	// Output: e1 of k is 2h0m0s late
+	// Output: e1 of k is 2h0m0s late: it was further behind than ids are remembered
 }
 
 // Patterns are looked for in the order of event time, so that a record behind the watermark is too late.
@@ -217,5 +217,5 @@ func ExampleDetected_Late() {
 	d.Advance(noon)
 	d.PipeKeyed("events", "k", noon.Add(-time.Second), "a")
 	printed(d)
-	// Output: a of k is 1s late
+	// Output: a of k is 1s late: the records of its time had been shown to the pattern
 }
