@@ -28,11 +28,12 @@ type Topology struct {
 	ends  []engine.End
 	// globals are the tables that each instance has whole.
 	globals []*global
+	sides   map[*plan.Node][]side // side outputs, by operator
 }
 
 // New begins a topology. The name is for people, in descriptions and logs.
 func New(name string) *Topology {
-	return &Topology{graph: &plan.Graph{Name: name}, roots: map[*plan.Node]func(*compiler, *task.Port){}}
+	return &Topology{graph: &plan.Graph{Name: name}, roots: map[*plan.Node]func(*compiler, *task.Port){}, sides: map[*plan.Node][]side{}}
 }
 
 // compiler builds the chain of one task, from the sinks up.
