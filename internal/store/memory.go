@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
@@ -14,6 +15,25 @@ func MemFS() vfs.FS { return vfs.NewMem() }
 
 // CrashableFS returns a file system in memory that remembers what was synced, for Store.CrashClone. It is slower.
 func CrashableFS() vfs.FS { return vfs.NewCrashableMem() }
+
+// BlockCache is a block cache for stores that follow one another. Making one takes longer than all else that a test of a
+// few records does.
+type BlockCache struct{ c *pebble.Cache }
+
+// NewBlockCache makes a cache, which is to be closed.
+func NewBlockCache() *BlockCache { return &BlockCache{pebble.NewCache(1 << 20)} }
+
+// Close gives up the cache; stores that have it still use it until they are closed.
+func (b *BlockCache) Close() { b.c.Unref() }
+
+// shared is the cache for one more store; nil if there is none.
+func (b *BlockCache) shared() *pebble.Cache {
+	if b == nil {
+		return nil
+	}
+	b.c.Ref()
+	return b.c
+}
 
 // OpenMem is Open with what a test leaves out: a file system in memory, a directory, one key group, small caches.
 func OpenMem(o Options) (*Store, error) {

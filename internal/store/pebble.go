@@ -114,7 +114,9 @@ func (s *Store) openDB(mustExist bool) error {
 		}
 		fs.seals = known
 	}
-	s.cache = pebble.NewCache(s.opts.CacheBytes)
+	if s.cache = s.opts.Cache.shared(); s.cache == nil {
+		s.cache = pebble.NewCache(s.opts.CacheBytes)
+	}
 	type result struct {
 		db  *pebble.DB
 		err error

@@ -27,8 +27,9 @@ type Options struct {
 
 	Keys Keys // encrypt what is on the disk
 
-	CacheBytes    int64 // of the block cache; 64 MiB if 0
-	MemTableBytes int64 // of one memtable, of which there are up to 4; 64 MiB if 0
+	Cache         *BlockCache // has blocks of other stores too; nil: one of its own, of CacheBytes
+	CacheBytes    int64       // of the block cache; 64 MiB if 0
+	MemTableBytes int64       // of one memtable, of which there are up to 4; 64 MiB if 0
 
 	Logger *slog.Logger // nil: slog.Default
 

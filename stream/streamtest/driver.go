@@ -69,7 +69,9 @@ type Driver struct {
 	ends []engine.End
 	log  *broker
 	disk store.Options // whose file system outlives the process
-	now  int64
+	// blocks are cached for all the processes: each finds none of an earlier one's.
+	blocks *store.BlockCache
+	now    int64
 	// timed: the wall clock has been set.
 	timed bool
 	turn  map[string]int32 // partition of the next record without a key, by topic
@@ -122,6 +124,8 @@ func New(t TB, topo *stream.Topology, opts ...Option) *Driver {
 		return nil
 	}
 	d.log = newBroker(d)
+	d.blocks = store.NewBlockCache()
+	t.Cleanup(d.blocks.Close)
 	d.disk = d.newDisk()
 	d.start()
 	t.Cleanup(d.close)
@@ -154,7 +158,7 @@ func (d *Driver) newDisk() store.Options {
 	if d.prog.Memory {
 		exchange = "memory"
 	}
-	return store.Options{FS: store.CrashableFS(), AppID: d.o.app, KeyGroups: d.o.keyGroups, Exchange: exchange, Stores: d.prog.Stores, Logger: slog.New(slog.DiscardHandler)}
+	return store.Options{FS: store.CrashableFS(), AppID: d.o.app, KeyGroups: d.o.keyGroups, Exchange: exchange, Stores: d.prog.Stores, Cache: d.blocks, Logger: slog.New(slog.DiscardHandler)}
 }
 
 // start is what the application does when its process starts: open the state, open the session, restore the tasks.
