@@ -57,8 +57,9 @@ type Config struct {
 	// Semantics is by which rules operators with state and time work. The default are the rules that they describe;
 	// KafkaStreamsSemantics are those of Kafka Streams.
 	Semantics Semantics
-	// MemoryBudget bounds, in bytes, what is held of fetched records, of state in caches, and of the store's buffers.
-	// The default is 512 MiB.
+	// MemoryBudget is how much memory, in bytes, the application may take for records, state and the buffers of store and
+	// clients, Go's garbage included. What is beyond it waits. docs/architecture.md says how it is divided, and what is not
+	// counted. The default is 1 GiB, which most applications never come near.
 	MemoryBudget int64
 	// StateKeys encrypt the state directory and what snapshots copy of it. By default they are as they are, files for the
 	// user of the process alone (0600). Topics are encrypted by their brokers, or not at all.
@@ -105,7 +106,7 @@ func (c Config) withDefaults() Config {
 	def(&c.Snapshots.Keep, 2)
 	def(&c.Workers, runtime.GOMAXPROCS(0))
 	def(&c.KeyGroups, 128)
-	def(&c.MemoryBudget, 512<<20)
+	def(&c.MemoryBudget, 1<<30)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

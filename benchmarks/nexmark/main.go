@@ -30,7 +30,7 @@ func main() {
 	flag.IntVar(&r.workers, "workers", 0, "goroutines that process records, and partitions of the source; default: GOMAXPROCS")
 	flag.Uint64Var(&r.every, "epoch-events", 0, "commit after so many events instead of each second")
 	flag.StringVar(&r.dir, "state", "", "where to make the state directory; default: the system's folder for temporary files")
-	flag.Int64Var(&r.memory, "memory", 512<<20, "memory budget in bytes")
+	flag.Int64Var(&r.memory, "memory", 1<<30, "memory budget in bytes")
 	profile := flag.String("cpuprofile", "", "write a CPU profile to this file")
 	verbose := flag.Bool("v", false, "log")
 	flag.Parse()

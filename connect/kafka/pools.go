@@ -3,6 +3,7 @@ package kafka
 import (
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -23,16 +24,21 @@ type pools struct {
 
 // freeList keeps up to keepPieces slices for reuse.
 type freeList[T any] struct {
+	room   int // bytes that it may keep
 	mu     sync.Mutex
 	pieces [][]T
+	kept   int // bytes of them
 }
 
-// Pieces that are kept, and their largest: a rare giant must not stay for ever.
-const (
-	keepPieces  = 8
-	keepRecords = 64 << 10
-	keepBytes   = 8 << 20
-)
+// Pieces that are kept, and the largest: a rare giant must not stay for ever.
+const keepPieces = 8
+
+// newPools makes pools that keep about so many bytes.
+func newPools(bytes int64) *pools {
+	p := &pools{}
+	p.records.room, p.bytes.room, p.slabs.room = int(bytes/3), int(bytes/3), int(bytes/3)
+	return p
+}
 
 // get returns the smallest piece that has room for n; ok is false if there is none.
 func (f *freeList[T]) get(n int) (piece []T, ok bool) {
@@ -51,26 +57,33 @@ func (f *freeList[T]) get(n int) (piece []T, ok bool) {
 	last := len(f.pieces) - 1
 	f.pieces[best], f.pieces[last] = f.pieces[last], nil
 	f.pieces = f.pieces[:last]
+	f.kept -= size(piece)
 	return piece[:0], true
 }
 
 // put keeps a piece; if there are enough, it takes the place of a smaller one.
-func (f *freeList[T]) put(piece []T, most int) {
-	if cap(piece) > most || cap(piece) == 0 {
+func (f *freeList[T]) put(piece []T) {
+	n := size(piece)
+	if n == 0 {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.pieces) < keepPieces {
-		f.pieces = append(f.pieces, piece)
+	if len(f.pieces) < keepPieces && f.kept+n <= f.room {
+		f.pieces, f.kept = append(f.pieces, piece), f.kept+n
 		return
 	}
 	for i, p := range f.pieces {
-		if cap(p) < cap(piece) {
-			f.pieces[i] = piece
+		if more := n - size(p); more > 0 && f.kept+more <= f.room {
+			f.pieces[i], f.kept = piece, f.kept+more
 			return
 		}
 	}
+}
+
+func size[T any](piece []T) int {
+	var t T
+	return cap(piece) * int(unsafe.Sizeof(t))
 }
 
 // GetRecords implements kgo.PoolRecords.
@@ -82,7 +95,7 @@ func (p *pools) GetRecords(n int) []kgo.Record {
 }
 
 // PutRecords implements kgo.PoolRecords.
-func (p *pools) PutRecords(s []kgo.Record) { p.records.put(s, keepRecords) }
+func (p *pools) PutRecords(s []kgo.Record) { p.records.put(s) }
 
 // GetDecompressBytes implements kgo.PoolDecompressBytes.
 func (p *pools) GetDecompressBytes(compressed []byte, _ kgo.CompressionCodecType) []byte {
@@ -103,7 +116,7 @@ func (p *pools) OnFetchBatchRead(_ kgo.BrokerMetadata, _ string, _ int32, m kgo.
 }
 
 // PutDecompressBytes implements kgo.PoolDecompressBytes.
-func (p *pools) PutDecompressBytes(s []byte) { p.bytes.put(s, keepBytes) }
+func (p *pools) PutDecompressBytes(s []byte) { p.bytes.put(s) }
 
 // slab returns room for n records.
 func (p *pools) slab(n int) []source.Record {
@@ -114,4 +127,4 @@ func (p *pools) slab(n int) []source.Record {
 }
 
 // putSlab takes a slab back. It is not cleared: what it points to is pooled as well.
-func (p *pools) putSlab(s []source.Record) { p.slabs.put(s, keepRecords) }
+func (p *pools) putSlab(s []source.Record) { p.slabs.put(s) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -78,15 +79,18 @@ func (s *session) Produce(ctx context.Context, recs []sink.Record) error {
 	if err != nil || len(recs) == 0 {
 		return err
 	}
-	out := make([]kgo.Record, len(recs)) // one allocation; the client keeps them until they are acknowledged
 	cl, promise := s.writer(), e.promise
-	for i := range recs {
-		fill(&out[i], &recs[i])
-		if plant.UncheckedProduce && rand.IntN(2000) == 0 { // a build that does not check needs something to miss
-			promise(&out[i], errPlanted)
-			continue
+	// An allocation for many; the client keeps each until they are acknowledged.
+	for some := range slices.Chunk(recs, 1024) {
+		out := make([]kgo.Record, len(some))
+		for i := range some {
+			fill(&out[i], &some[i])
+			if plant.UncheckedProduce && rand.IntN(2000) == 0 { // a build that does not check needs something to miss
+				promise(&out[i], errPlanted)
+				continue
+			}
+			cl.Produce(ctx, &out[i], promise)
 		}
-		cl.Produce(ctx, &out[i], promise)
 	}
 	return ctx.Err()
 }

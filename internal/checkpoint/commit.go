@@ -266,6 +266,9 @@ func (c *Committer) Released(part source.Partition) {
 	delete(c.committed, part)
 }
 
+// recordsAtOnce is how many changelog records are handed to the session at a time.
+const recordsAtOnce = 1024
+
 // changelog writes a task's entries, the marker last.
 func (c *Committer) changelog(ctx context.Context, d *task.Delta, now time.Time) error {
 	if d.Task.Spec.Changelog == "" || len(d.Entries) == 0 || c.sharded() != nil {
@@ -279,12 +282,16 @@ func (c *Committer) changelog(ctx context.Context, d *task.Delta, now time.Time)
 		}
 		headers = []source.Header{{Key: ownerHeader, Value: []byte(w)}}
 	}
-	recs := make([]sink.Record, len(d.Entries))
-	for i, e := range d.Entries {
-		recs[i] = sink.Record{Stream: d.Task.Spec.Changelog, Partition: d.Task.Partition, Key: e.Key, Value: e.Value, Headers: headers, Time: now.UnixMilli()}
-	}
-	if err := c.Produce(ctx, recs); err != nil {
-		return fmt.Errorf("epoch: write changelog of task %s: %w", d.Task.ID(), err)
+	// Some at a time: as records they take more room than as entries.
+	recs := make([]sink.Record, 0, min(len(d.Entries), recordsAtOnce))
+	for some := range slices.Chunk(d.Entries, recordsAtOnce) {
+		recs = recs[:0]
+		for _, e := range some {
+			recs = append(recs, sink.Record{Stream: d.Task.Spec.Changelog, Partition: d.Task.Partition, Key: e.Key, Value: e.Value, Headers: headers, Time: now.UnixMilli()})
+		}
+		if err := c.Produce(ctx, recs); err != nil {
+			return fmt.Errorf("epoch: write changelog of task %s: %w", d.Task.ID(), err)
+		}
 	}
 	return nil
 }

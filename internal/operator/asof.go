@@ -98,7 +98,7 @@ func (o *AsOf[K, V, W]) Cut(d *task.Delta) error { return o.shelf.cut(d) }
 
 // Applied implements task.Stateful.
 func (o *AsOf[K, V, W]) Applied(epoch uint64) {
-	o.shelf.evict(int(o.task.Spec.MaxHeld.Load()), epoch)
+	o.shelf.evict(o.task.Room(o.Held()), epoch)
 }
 
 // Changed implements task.Stateful.

@@ -353,9 +353,9 @@ func (o *Cells[K, S, V]) Applied(epoch uint64) {
 			o.fresh[k] = subs
 		}
 	}
-	if over := o.Held() - int(o.store.task.Spec.MaxHeld.Load()); over > 0 {
+	if over := o.Held() - o.store.task.Room(o.Held()); over > 0 {
 		o.orders.clear()
-		if over = o.store.size(o.table) - int(o.store.task.Spec.MaxHeld.Load()); over > 0 {
+		if over = o.store.size(o.table) - o.store.task.Room(o.Held()); over > 0 {
 			o.store.evict(o.table, over/o.store.entrySize()+1, epoch)
 		}
 	}

@@ -105,7 +105,7 @@ func (o *Dedup[K, ID, V]) Cut(d *task.Delta) error { return o.shelf.cut(d) }
 
 // Applied implements task.Stateful.
 func (o *Dedup[K, ID, V]) Applied(epoch uint64) {
-	o.shelf.evict(int(o.task.Spec.MaxHeld.Load()), epoch)
+	o.shelf.evict(o.task.Room(o.Held()), epoch)
 }
 
 // Changed implements task.Stateful.

@@ -408,13 +408,13 @@ func (o *keyWindows[K, A]) Cut(d *task.Delta) error {
 // Applied implements task.Stateful.
 func (o *keyWindows[K, A]) Applied(epoch uint64) {
 	o.table.applied(epoch)
-	if over := len(o.table.index)*o.perEntry() - int(o.store.task.Spec.MaxHeld.Load()); over > 0 {
+	if over := o.Held() - o.store.task.Room(o.Held()); over > 0 {
 		o.store.evict(o.table, over/o.perEntry()+1, epoch)
 	}
 }
 
 func (o *keyWindows[K, A]) perEntry() int {
-	return o.store.entrySize() + o.spans*int(unsafe.Sizeof(span[A]{}))
+	return o.store.bareSize() + max(o.store.valBulk.bytes(), o.spans*int(unsafe.Sizeof(span[A]{})))
 }
 
 // Changed implements task.Stateful.

@@ -293,7 +293,7 @@ func (o *Detect[K, V]) Cut(d *task.Delta) error {
 
 // Applied implements task.Stateful.
 func (o *Detect[K, V]) Applied(epoch uint64) {
-	room := int(o.store.task.Spec.MaxHeld.Load()) / 2
+	room := o.store.task.Room(o.Held()) / 2
 	o.shelf.evict(room, epoch)
 	o.table.applied(epoch)
 	if over := o.heldRows() - room; over > 0 {
@@ -301,7 +301,9 @@ func (o *Detect[K, V]) Applied(epoch uint64) {
 	}
 }
 
-func (o *Detect[K, V]) perEntry() int { return o.store.entrySize() + o.bulk }
+func (o *Detect[K, V]) perEntry() int {
+	return o.store.bareSize() + max(o.store.valBulk.bytes(), o.bulk)
+}
 
 func (o *Detect[K, V]) heldRows() int { return len(o.table.index) * o.perEntry() }
 

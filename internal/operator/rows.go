@@ -106,7 +106,7 @@ func (s *rows[K, A]) Cut(d *task.Delta) error { return s.store.cut(s.table, d, 0
 // Applied implements task.Stateful.
 func (s *rows[K, A]) Applied(epoch uint64) {
 	s.table.applied(epoch)
-	if over := s.store.size(s.table) - int(s.store.task.Spec.MaxHeld.Load()); over > 0 {
+	if over := s.Held() - s.store.task.Room(s.Held()); over > 0 {
 		s.store.evict(s.table, over/s.store.entrySize()+1, epoch)
 	}
 }

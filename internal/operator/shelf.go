@@ -32,6 +32,7 @@ type shelf[K comparable, V any] struct {
 	side   byte
 	keys   codec.Codec[K]
 	vals   codec.Codec[V]
+	bulk   bulk // of values
 	codecs written[V]
 	group  func(key []byte) uint16
 	groups int
@@ -113,7 +114,7 @@ type droppedBucket struct {
 }
 
 func newShelf[K comparable, V any](t *task.Task, name string, side byte, keys codec.Codec[K], vals codec.Codec[V], width, hold int64, takes bool) *shelf[K, V] {
-	return &shelf[K, V]{task: t, name: name, id: task.ID(name), side: side, keys: keys, vals: vals, codecs: newWritten(vals), groups: t.Spec.KeyGroups,
+	return &shelf[K, V]{task: t, name: name, id: task.ID(name), side: side, keys: keys, vals: vals, codecs: newWritten(vals), bulk: newBulk[V](), groups: t.Spec.KeyGroups,
 		group: func(key []byte) uint16 { return task.Group(key, t.Spec.KeyGroups) },
 		width: width, hold: hold, takes: takes, taken: eventtime.None, buckets: map[int64]*bucket[K, V]{}, due: math.MaxInt64}
 }
@@ -174,14 +175,17 @@ func (s *shelf[K, V]) appendValue(b []byte, r *held[V]) ([]byte, error) {
 	if r.matched {
 		head |= 1
 	}
+	n := len(b)
 	b, err := s.vals.Append(binary.AppendUvarint(b, head), r.val)
 	if err != nil {
 		return b, &task.StateError{Store: s.name, Doing: "encode a record", Err: err}
 	}
+	s.bulk.saw(len(b) - n)
 	return b, nil
 }
 
 func (s *shelf[K, V]) decode(by uint64, val []byte) (V, error) {
+	s.bulk.saw(len(val))
 	v, err := s.codecs.decode(by, val)
 	if err != nil {
 		return v, &task.StateError{Store: s.name, Doing: "decode a record", Err: err}
@@ -621,4 +625,4 @@ func (s *shelf[K, V]) evict(room int, applied uint64) {
 
 func (s *shelf[K, V]) held() int { return s.records*s.recordSize() + s.lists*128 }
 
-func (s *shelf[K, V]) recordSize() int { return int(unsafe.Sizeof(held[V]{})) + 32 }
+func (s *shelf[K, V]) recordSize() int { return int(unsafe.Sizeof(held[V]{})) + 32 + s.bulk.bytes() }

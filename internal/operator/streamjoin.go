@@ -245,7 +245,7 @@ func (o *StreamJoin[K, L, R]) Cut(d *task.Delta) error {
 
 // Applied implements task.Stateful.
 func (o *StreamJoin[K, L, R]) Applied(epoch uint64) {
-	room := int(o.task.Spec.MaxHeld.Load())
+	room := o.task.Room(o.Held())
 	o.left.evict(room-o.right.held(), epoch)
 	o.right.evict(room-o.left.held(), epoch)
 }

@@ -136,10 +136,13 @@ type backing[K comparable, A any] struct {
 	val    []byte                              // for values
 
 	written written[A]
+
+	keyBulk, valBulk bulk
 }
 
 func newBacking[K comparable, A any](t *task.Task, kind byte, name string, keys codec.Codec[K], vals codec.Codec[A]) backing[K, A] {
-	return backing[K, A]{task: t, name: name, kind: kind, id: task.ID(name), keys: keys, vals: vals, groups: t.Spec.KeyGroups, group: task.Group, written: newWritten(vals)}
+	return backing[K, A]{task: t, name: name, kind: kind, id: task.ID(name), keys: keys, vals: vals, groups: t.Spec.KeyGroups, group: task.Group, written: newWritten(vals),
+		keyBulk: newBulk[K](), valBulk: newBulk[A]()}
 }
 
 // open reads with which codecs the store was written, see written.
@@ -198,6 +201,7 @@ func (s *backing[K, A]) decodeValue(b []byte, e *entry[K, A]) error {
 	if err != nil {
 		return &task.StateError{Store: s.name, Doing: "decode state", Err: err}
 	}
+	s.valBulk.saw(len(b))
 	e.revision, e.time, e.live, e.logged = rev, t, true, true
 	return nil
 }
@@ -247,6 +251,7 @@ func (s *backing[K, A]) find(t *table[K, A], k K, start int64) (*entry[K, A], er
 	}
 	e := t.insert(k)
 	if found {
+		s.keyBulk.saw(len(s.userKey(key)))
 		err = s.decodeValue(val, e)
 	}
 	return e, err
@@ -276,6 +281,8 @@ func (s *backing[K, A]) cut(t *table[K, A], d *task.Delta, start int64) error {
 			if b, err = s.appendValue(b, e); err != nil {
 				return err
 			}
+			s.keyBulk.saw(len(s.userKey(b[:n])))
+			s.valBulk.saw(len(b) - n)
 		}
 		d.Put(b, n, !e.live, false)
 		e.epoch, e.logged = d.Epoch, e.live
@@ -306,9 +313,12 @@ func (t *table[K, A]) applied(epoch uint64) {
 // size is about how many bytes the entries of a table take.
 func (s *backing[K, A]) size(t *table[K, A]) int { return len(t.index) * s.entrySize() }
 
-func (s *backing[K, A]) entrySize() int {
+func (s *backing[K, A]) entrySize() int { return s.bareSize() + s.valBulk.bytes() }
+
+// bareSize is entrySize without what a value has behind its pointers.
+func (s *backing[K, A]) bareSize() int {
 	var k K
-	return int(unsafe.Sizeof(entry[K, A]{})) + int(unsafe.Sizeof(k)) + 48
+	return int(unsafe.Sizeof(entry[K, A]{})) + int(unsafe.Sizeof(k)) + 48 + s.keyBulk.bytes()
 }
 
 // evict drops up to n clean entries, those that were not used since the hand last passed first.

@@ -415,7 +415,7 @@ func (o *Windowed[K, A]) Cut(d *task.Delta) error {
 // Applied implements task.Stateful.
 func (o *Windowed[K, A]) Applied(epoch uint64) {
 	o.done = epoch
-	over := o.Held() - int(o.store.task.Spec.MaxHeld.Load())
+	over := o.Held() - o.store.task.Room(o.Held())
 	for _, p := range o.tables {
 		p.applied(epoch)
 		if over > 0 {

@@ -46,7 +46,7 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	defer a.running.Store(nil)
 	st, err := store.Open(store.Options{Dir: a.cfg.StateDir, FS: a.cfg.Disk, AppID: a.cfg.AppID, KeyGroups: a.cfg.KeyGroups, Exchange: a.prog.exchange(), Stores: a.prog.Stores, Keys: a.cfg.Keys,
-		CacheBytes: a.cfg.storeBytes() / 2, MemTableBytes: a.cfg.storeBytes() / 4, Logger: a.cfg.Logger, OnFault: a.onFault, OnRecover: a.onRecover})
+		CacheBytes: a.cfg.storeBytes() / 3, MemTableBytes: a.cfg.storeBytes() / 6, Logger: a.cfg.Logger, OnFault: a.onFault, OnRecover: a.onRecover})
 	if err != nil {
 		return fmt.Errorf("open state: %w", err)
 	}

@@ -336,6 +336,6 @@ func (e *engine) shareMemory() {
 		}
 	}
 	for _, s := range e.specs {
-		s.MaxHeld.Store(e.cfg.cacheBytes() / max(n, 1))
+		s.MaxHeld.Store(e.cfg.keptBytes() / max(n, 1))
 	}
 }

@@ -106,7 +106,7 @@ func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-
 	e.copies, e.ending = map[slotKey]*standby{}, map[slotKey]chan struct{}{}
 	e.ports, e.assigned, e.slots, e.specs = map[source.Partition]*port{}, map[source.Partition]bool{}, map[slotKey]*slot{}, map[*Subtopology]*task.Spec{}
 	e.over = map[source.Partition]bool{}
-	e.out = &outputs{session: e.session, limit: int(e.cfg.cacheBytes() / 4), open: e.epoch, held: map[uint64][]written{},
+	e.out = &outputs{session: e.session, limit: int(e.cfg.outputBytes()), open: e.epoch, held: map[uint64][]written{},
 		hold: e.cfg.Guarantee == connect.AtMostOnce, free: e.cfg.Guarantee == connect.AtLeastOnce && !e.session.Transactional()}
 	e.out.apart, _ = e.session.(connect.Apart)
 	e.exchange = newExchange(e)
@@ -258,7 +258,7 @@ func (e *engine) hurry() {
 // EndEpoch implements connect.EpochEnder.
 func (e *engine) EndEpoch() { e.hurry() }
 
-func (e *engine) dirtyLimit() int64 { return e.cfg.cacheBytes() / 2 / int64(len(e.workers)) }
+func (e *engine) dirtyLimit() int64 { return e.cfg.dirtyBytes() / int64(len(e.workers)) }
 
 // produce writes what ends an epoch. The epoch is open, and its workers have gone on, so nobody else writes in it.
 func (e *engine) produce(ctx context.Context, recs []sink.Record) error {

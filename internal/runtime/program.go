@@ -101,8 +101,14 @@ type Config struct {
 	Keys           Keys
 }
 
-// What the memory budget is divided into. The client's own buffers take as much again as what is queued, and the
-// collector lets garbage grow before it collects, so the parts do not add up to the whole.
-func (c *Config) fetchBytes() int64 { return c.Memory / 16 }
-func (c *Config) cacheBytes() int64 { return c.Memory * 3 / 8 }
-func (c *Config) storeBytes() int64 { return c.Memory / 4 }
+// What the memory budget is divided into; docs/architecture.md has the table. Whatever is on Go's heap counts twice, since
+// garbage may grow to as much before it is collected.
+func (c *Config) fetchBytes() int64  { return c.Memory / 16 } // in the ports' queues
+func (c *Config) cacheBytes() int64  { return c.Memory / 7 }  // of all tasks
+func (c *Config) outputBytes() int64 { return c.Memory / 24 } // of the next epoch, while one is committed
+func (c *Config) storeBytes() int64  { return c.Memory / 5 }  // block cache and memtables
+
+// Half of the caches is what may stay when an epoch is applied, a third what a new one may change: beyond half of that it is
+// ended early, beyond all of it no task steps until the one before is applied. The rest is for what that adds until it notices.
+func (c *Config) keptBytes() int64  { return c.cacheBytes() / 2 }
+func (c *Config) dirtyBytes() int64 { return c.cacheBytes() / 6 }

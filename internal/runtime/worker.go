@@ -129,7 +129,7 @@ func (w *worker) step(ctx context.Context) (worked bool) {
 			return false
 		}
 		worked = worked || ok
-		changed += t.Changed()
+		changed += max(t.Changed(), t.Grown())
 	}
 	if int64(changed) > w.e.dirtyLimit() {
 		w.e.hurry()

@@ -151,6 +151,7 @@ func (t *Task) Applied(epoch uint64) {
 	for _, s := range t.stateful {
 		s.Applied(epoch)
 	}
+	t.settled = t.Held()
 }
 
 // Changed is about how many bytes the next Cut will hand over; Held is what the caches hold.
@@ -160,6 +161,10 @@ func (t *Task) Changed() (n int) {
 	}
 	return n
 }
+
+// Grown is by how many bytes the caches have grown since an epoch was applied last, and what is not needed was dropped. Rows
+// that were only read make them grow, too.
+func (t *Task) Grown() int { return max(0, t.Held()-t.settled) }
 
 // Stores are the numbers of the task's stores.
 func (t *Task) Stores() (ids []uint32) {
@@ -179,7 +184,14 @@ func (t *Task) Ranges() (list []Range) {
 	return list
 }
 
-// Held is what the caches hold, in bytes.
+// Room is how many bytes a stateful operator may hold that holds this many now: its share of what the task may, and what the
+// others leave of theirs.
+func (t *Task) Room(held int) int {
+	all := int(t.Spec.MaxHeld.Load())
+	return max(all/max(len(t.stateful), 1), all-(t.Held()-held), 0)
+}
+
+// Held is what the caches hold, about, in bytes.
 func (t *Task) Held() (n int) {
 	for _, s := range t.stateful {
 		n += s.Held()

@@ -194,6 +194,7 @@ type Task struct {
 	alignment *Alignment // nil: there is none
 	retryAt   int64      // the wall clock at which a record is tried again; until then none is read. 0: at once
 	full      int        // operators that take no more records
+	settled   int        // what the caches held when an epoch was applied last, see Grown
 	changes   []Undoer
 	flows     []flow
 	kept      map[int32]int // records that operators held when the task began, by operator; see OpenLedger
