@@ -13,7 +13,7 @@ type Update[V, A any] func(a *A, v V, first bool)
 // Aggregate keeps one aggregate per key, and emits each of its changes. The time of a change is the largest among the
 // records that made it.
 type Aggregate[K comparable, V, A any] struct {
-	rows[K, A]
+	rows    rows[K, A]
 	op      int32
 	update  Update[V, A]
 	old     bool
@@ -27,14 +27,17 @@ type Aggregate[K comparable, V, A any] struct {
 // NewUpsert.
 func NewAggregate[K comparable, V, A any](t *task.Task, op int32, store string, keys codec.Codec[K], vals codec.Codec[A], update Update[V, A], old, repeats bool, changes task.KeyedFn[K, Change[A]]) *Aggregate[K, V, A] {
 	o := &Aggregate[K, V, A]{rows: newRows(t, task.KindValue, store, keys, vals), op: op, update: update, old: old, changes: changes, null: nullTest[A](), repeats: repeats}
-	t.AddStateful(o)
+	t.AddStateful(&o.rows)
 	return o
 }
+
+// Row is the store's Lookup.
+func (o *Aggregate[K, V, A]) Row(c *task.Ctx, k K) (*A, int64) { return o.rows.Row(c, k) }
 
 // Process takes a record.
 func (o *Aggregate[K, V, A]) Process(c *task.Ctx, k K, v V) {
 	c.Enter(o.op)
-	e, err := o.store.find(o.table, k, 0)
+	e, err := o.rows.store.find(o.rows.table, k, 0)
 	if err != nil {
 		c.Task.Fail(err)
 		return
@@ -44,14 +47,14 @@ func (o *Aggregate[K, V, A]) Process(c *task.Ctx, k K, v V) {
 	case !e.live:
 		*e = entry[K, A]{key: e.key, epoch: e.epoch, changed: e.changed, logged: e.logged, recent: true, time: math.MinInt64}
 	case o.old:
-		if ch.Old, err = o.copied(e.val); err != nil {
+		if ch.Old, err = o.rows.copied(e.val); err != nil {
 			c.Task.Fail(err)
 			return
 		}
 	}
 	was := e.live
 	c.Pass(o.op)
-	o.save(o, e)
+	o.rows.save(&o.rows, e)
 	o.update(&e.val, v, !e.live)
 	if o.null != nil && o.null(e.val) {
 		o.deleted(c, e, ch, was)
@@ -60,7 +63,7 @@ func (o *Aggregate[K, V, A]) Process(c *task.Ctx, k K, v V) {
 	e.live = true
 	e.time = max(e.time, c.Time)
 	e.revision++
-	o.table.touch(e)
+	o.rows.table.touch(e)
 	if o.changes != nil {
 		t := c.Time
 		c.Time = e.time
@@ -75,9 +78,9 @@ func (o *Aggregate[K, V, A]) deleted(c *task.Ctx, e *entry[K, A], ch Change[A], 
 	k, t := e.key, c.Time
 	c.Time = max(e.time, t)
 	if was {
-		o.clear(e)
+		o.rows.clear(e)
 	} else if !e.changed && e.epoch == 0 {
-		o.table.remove(e)
+		o.rows.table.remove(e)
 	}
 	if o.changes != nil && (was || o.repeats) {
 		o.changes(c, k, ch)

@@ -276,6 +276,7 @@ func (o *Cells[K, S, V]) scan(k K, lo, hi []byte, f func(s S, v V) bool) error {
 
 // freshIn are the cells of a key that the store may not have as they are, with lo <= sub-key < hi, in order.
 func (o *Cells[K, S, V]) freshIn(k K, lo, hi []byte) (list []listed[S], err error) {
+	var r ranks
 	for _, s := range o.fresh[k] {
 		b, err := o.Subs.Append(nil, s)
 		if err != nil {
@@ -283,9 +284,10 @@ func (o *Cells[K, S, V]) freshIn(k K, lo, hi []byte) (list []listed[S], err erro
 		}
 		if bytes.Compare(b, lo) >= 0 && (hi == nil || bytes.Compare(b, hi) < 0) {
 			list = append(list, listed[S]{b, s})
+			r.add(0, b)
 		}
 	}
-	slices.SortFunc(list, func(a, b listed[S]) int { return bytes.Compare(a.bytes, b.bytes) })
+	arrange(list, r)
 	return slices.CompactFunc(list, func(a, b listed[S]) bool { return bytes.Equal(a.bytes, b.bytes) }), nil
 }
 

@@ -51,7 +51,7 @@ type Answer[F comparable, R any] struct {
 
 // Link is the left side of the join, which keeps its results.
 type Link[K, F comparable, L, R, O any] struct {
-	rows[K, linked[O]]
+	rows rows[K, linked[O]]
 	LinkSpec[K, F, L, R, O]
 }
 
@@ -81,7 +81,7 @@ type linked[O any] struct {
 // NewLink adds the operator to a task.
 func NewLink[K, F comparable, L, R, O any](t *task.Task, s LinkSpec[K, F, L, R, O]) *Link[K, F, L, R, O] {
 	o := &Link[K, F, L, R, O]{rows: newRows(t, task.KindLink, s.Store, s.Keys, codec.Codec[linked[O]](linkCodec[O]{s.Vals})), LinkSpec: s}
-	t.AddStateful(o)
+	t.AddStateful(&o.rows)
 	return o
 }
 
@@ -100,7 +100,7 @@ func (o *Link[K, F, L, R, O]) Left(c *task.Ctx, k K, ch Change[L]) {
 	if ch.New != nil {
 		now, has = o.Foreign(k, *ch.New)
 	}
-	e, err := o.store.find(o.table, k, 0)
+	e, err := o.rows.store.find(o.rows.table, k, 0)
 	if err != nil {
 		c.Task.Fail(err)
 		return
@@ -111,7 +111,7 @@ func (o *Link[K, F, L, R, O]) Left(c *task.Ctx, k K, ch Change[L]) {
 	e.val.number++
 	e.live, e.time = true, max(e.time, c.Time)
 	e.revision++
-	o.table.touch(e)
+	o.rows.table.touch(e)
 	n := e.val.number
 	if ch.New != nil && !has && !o.Alone {
 		c.Skip(o.Op) // it names nothing, and has no result
@@ -142,7 +142,7 @@ func (o *Link[K, F, L, R, O]) Left(c *task.Ctx, k K, ch Change[L]) {
 // Answer takes an answer of the right side.
 func (o *Link[K, F, L, R, O]) Answer(c *task.Ctx, k K, a Answer[F, R]) {
 	c.Enter(o.Op)
-	e, err := o.get(k)
+	e, err := o.rows.get(k)
 	if err != nil {
 		c.Task.Fail(err)
 		return
@@ -177,7 +177,7 @@ func (o *Link[K, F, L, R, O]) result(c *task.Ctx, k K, l *L, r *R, moved bool) {
 			now = &v
 		}
 	}
-	e, err := o.get(k)
+	e, err := o.rows.get(k)
 	if err != nil {
 		c.Task.Fail(err)
 	}
@@ -187,10 +187,10 @@ func (o *Link[K, F, L, R, O]) result(c *task.Ctx, k K, l *L, r *R, moved bool) {
 	ch := Change[O]{Old: e.val.result, New: now}
 	e.val.result, e.time = now, c.Time
 	if l == nil {
-		o.clear(e)
+		o.rows.clear(e)
 	} else {
 		e.revision++
-		o.table.touch(e)
+		o.rows.table.touch(e)
 	}
 	if o.Changes != nil && (ch.Old != nil || ch.New != nil || moved && o.Repeats) {
 		o.Changes(c, k, ch)

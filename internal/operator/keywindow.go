@@ -1,10 +1,8 @@
 package operator
 
 import (
-	"bytes"
 	"fmt"
 	"math"
-	"slices"
 	"unsafe"
 
 	"github.com/millstream-go/millstream/internal/task"
@@ -289,22 +287,16 @@ func (o *keyWindows[K, A]) emit(c *task.Ctx, all []closing[K, A]) {
 
 // sort puts windows into the order of (end, key).
 func (o *keyWindows[K, A]) sort(c *task.Ctx, all []closing[K, A]) bool {
+	var r ranks
 	for i := range all {
 		var err error
 		if all[i].key, err = o.store.keys.Append(nil, all[i].k); err != nil {
 			c.Task.Fail(&task.StateError{Store: o.store.name, Doing: "encode key", Err: err})
 			return false
 		}
+		r.add(all[i].s.to, all[i].key)
 	}
-	slices.SortFunc(all, func(a, b closing[K, A]) int {
-		if a.s.to != b.s.to {
-			if a.s.to < b.s.to {
-				return -1
-			}
-			return 1
-		}
-		return bytes.Compare(a.key, b.key)
-	})
+	arrange(all, r)
 	return true
 }
 

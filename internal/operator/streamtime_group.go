@@ -64,7 +64,7 @@ func NewLastingGroup[G comparable, V, A any](t *task.Task, s GroupSpec[G, V, A])
 // Process takes a change of a row.
 func (o *LastingGroup[G, V, A]) Process(c *task.Ctx, g G, ch Change[V]) {
 	c.Enter(o.Op)
-	e, err := o.store.find(o.table, g, 0)
+	e, err := o.rows.store.find(o.rows.table, g, 0)
 	if err != nil {
 		c.Task.Fail(err)
 		return
@@ -73,7 +73,7 @@ func (o *LastingGroup[G, V, A]) Process(c *task.Ctx, g G, ch Change[V]) {
 	if !e.live {
 		e.time, e.val = math.MinInt64, grouped[A]{}
 	} else if o.Old {
-		old, err := o.copied(e.val)
+		old, err := o.rows.copied(e.val)
 		if err != nil {
 			c.Task.Fail(err)
 			return
@@ -96,12 +96,12 @@ func (o *LastingGroup[G, V, A]) Process(c *task.Ctx, g G, ch Change[V]) {
 	case live:
 		e.live, e.time, e.val.rows = true, at, 1
 		e.revision++
-		o.table.touch(e)
+		o.rows.table.touch(e)
 		was.New = &e.val.val
 	case e.live:
-		o.clear(e)
+		o.rows.clear(e)
 	case !e.changed && e.epoch == 0:
-		o.table.remove(e) // made by looking for it
+		o.rows.table.remove(e) // made by looking for it
 	}
 	c.Pass(o.Op)
 	if o.Changes != nil {

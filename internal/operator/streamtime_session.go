@@ -1,7 +1,6 @@
 package operator
 
 import (
-	"cmp"
 	"math"
 	"slices"
 
@@ -18,8 +17,8 @@ type streamWindows[K comparable, A any] struct {
 	// and at the time of its final result. prune keeps the windows that are still needed.
 	closes, expires, at func(s *span[A]) int64
 	prune               func(list []span[A]) []span[A]
-	// order is that of final results.
-	order func(a, b *span[A]) int
+	// order is that of final results: by what the last of these says, then by the one before it, then by end and key.
+	order []func(*span[A]) int64
 }
 
 func (o *streamWindows[K, A]) start(t *task.Task, st StreamTime, s KeyWindowSpec[K, A]) {
@@ -126,7 +125,9 @@ func (o *streamWindows[K, A]) final(c *task.Ctx, all []closing[K, A]) {
 	if !o.sort(c, all) {
 		return
 	}
-	slices.SortStableFunc(all, func(a, b closing[K, A]) int { return o.order(&a.s, &b.s) })
+	for _, by := range o.order {
+		arrangeBy(all, func(x *closing[K, A]) int64 { return by(&x.s) })
+	}
 	t, key, h := c.Time, c.Key, c.Headers
 	for i := range all {
 		x := &all[i]
@@ -178,7 +179,7 @@ func NewStreamSession[K comparable, A any](t *task.Task, st StreamTime, s KeyWin
 		return slices.DeleteFunc(list, func(s span[A]) bool { return s.closed && o.gone(&s) })
 	}
 	o.windows.at = func(s *span[A]) int64 { return s.to - 1 }
-	o.windows.order = func(a, b *span[A]) int { return cmp.Or(cmp.Compare(a.to, b.to), cmp.Compare(a.from, b.from)) }
+	o.windows.order = []func(*span[A]) int64{func(s *span[A]) int64 { return s.from }, func(s *span[A]) int64 { return s.to }}
 	o.windows.register()
 	return o
 }
@@ -222,7 +223,9 @@ func (o *StreamSession[K, A]) take(c *task.Ctx, k K) {
 		return
 	}
 	c.Pass(o.windows.Op)
-	slices.SortStableFunc(merged, func(a, b span[A]) int { return cmp.Or(cmp.Compare(a.to, b.to), cmp.Compare(a.from, b.from)) })
+	for _, by := range o.windows.order {
+		arrangeBy(merged, by)
+	}
 	if from != t || end != t {
 		for _, s := range merged {
 			o.windows.retract(c, k, s)

@@ -1,7 +1,6 @@
 package operator
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/millstream-go/millstream/internal/task"
@@ -29,7 +28,7 @@ func NewStreamSliding[K comparable, A any](t *task.Task, st StreamTime, s KeyWin
 		return slices.DeleteFunc(list, func(s span[A]) bool { return s.closed && o.windows.expires(&s) <= o.windows.time.slowest() })
 	}
 	o.windows.at = func(s *span[A]) int64 { return s.time }
-	o.windows.order = func(a, b *span[A]) int { return cmp.Compare(a.from, b.from) }
+	o.windows.order = []func(*span[A]) int64{func(s *span[A]) int64 { return s.from }}
 	o.windows.register()
 	return o
 }

@@ -40,7 +40,7 @@ func Regroup[K, G comparable, V any](op int32, key func(K, V) G, next task.Keyed
 // Group keeps an aggregate of the rows of each group: a new row is added, an old one subtracted. A group without rows
 // has no aggregate.
 type Group[G comparable, V, A any] struct {
-	rows[G, grouped[A]]
+	rows rows[G, grouped[A]]
 	GroupSpec[G, V, A]
 }
 
@@ -64,14 +64,14 @@ type grouped[A any] struct {
 // NewGroup adds the operator to a task.
 func NewGroup[G comparable, V, A any](t *task.Task, s GroupSpec[G, V, A]) *Group[G, V, A] {
 	o := &Group[G, V, A]{rows: newRows(t, task.KindGroup, s.Store, s.Keys, codec.Codec[grouped[A]](groupCodec[A]{s.Vals})), GroupSpec: s}
-	t.AddStateful(o)
+	t.AddStateful(&o.rows)
 	return o
 }
 
 // Process takes a change of a row.
 func (o *Group[G, V, A]) Process(c *task.Ctx, g G, ch Change[V]) {
 	c.Enter(o.Op)
-	e, err := o.get(g)
+	e, err := o.rows.get(g)
 	if err != nil {
 		c.Task.Fail(err)
 		return
@@ -82,13 +82,13 @@ func (o *Group[G, V, A]) Process(c *task.Ctx, g G, ch Change[V]) {
 		c.Filter(o.Op)
 		return
 	case e == nil:
-		if e, err = o.store.find(o.table, g, 0); err != nil {
+		if e, err = o.rows.store.find(o.rows.table, g, 0); err != nil {
 			c.Task.Fail(err)
 			return
 		}
 		e.time, e.val = math.MinInt64, grouped[A]{}
 	case o.Old:
-		old, err := o.copied(e.val)
+		old, err := o.rows.copied(e.val)
 		if err != nil {
 			c.Task.Fail(err)
 			return
@@ -105,11 +105,11 @@ func (o *Group[G, V, A]) Process(c *task.Ctx, g G, ch Change[V]) {
 	}
 	at := max(e.time, c.Time)
 	if e.val.rows == 0 {
-		o.clear(e)
+		o.rows.clear(e)
 	} else {
 		e.live, e.time = true, at
 		e.revision++
-		o.table.touch(e)
+		o.rows.table.touch(e)
 		was.New = &e.val.val
 	}
 	c.Pass(o.Op)
@@ -123,7 +123,7 @@ func (o *Group[G, V, A]) Process(c *task.Ctx, g G, ch Change[V]) {
 
 // Aggregate is the Lookup of the groups' aggregates.
 func (o *Group[G, V, A]) Aggregate(c *task.Ctx, g G) (*A, int64) {
-	v, t := o.Row(c, g)
+	v, t := o.rows.Row(c, g)
 	if v == nil {
 		return nil, 0
 	}

@@ -1,7 +1,6 @@
 package operator
 
 import (
-	"bytes"
 	"cmp"
 	"math"
 	"slices"
@@ -157,16 +156,16 @@ func (o *keyWindows[K, A]) emitFires(c *task.Ctx) {
 	if len(o.fires) == 0 {
 		return
 	}
+	var r ranks
 	for i := range o.fires {
 		var err error
 		if o.fires[i].key, err = o.store.keys.Append(nil, o.fires[i].k); err != nil {
 			c.Task.Fail(&task.StateError{Store: o.store.name, Doing: "encode key", Err: err})
 			return
 		}
+		r.add(o.fires[i].at, o.fires[i].key)
 	}
-	slices.SortStableFunc(o.fires, func(a, b firing[K, A]) int {
-		return cmp.Or(cmp.Compare(a.at, b.at), bytes.Compare(a.key, b.key))
-	})
+	arrange(o.fires, r)
 	t, key, h := c.Time, c.Key, c.Headers
 	for i := range o.fires {
 		x := &o.fires[i]

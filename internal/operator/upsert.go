@@ -11,7 +11,7 @@ import (
 
 // Upsert keeps the newest value of each key, by arrival, and emits each change.
 type Upsert[K comparable, V any] struct {
-	rows[K, V]
+	rows    rows[K, V]
 	op      int32
 	changes task.KeyedFn[K, Change[V]]
 	null    func(V) bool
@@ -22,9 +22,12 @@ type Upsert[K comparable, V any] struct {
 // there.
 func NewUpsert[K comparable, V any](t *task.Task, op int32, store string, keys codec.Codec[K], vals codec.Codec[V], repeats bool, changes task.KeyedFn[K, Change[V]]) *Upsert[K, V] {
 	o := &Upsert[K, V]{rows: newRows(t, task.KindValue, store, keys, vals), op: op, changes: changes, null: nullTest[V](), repeats: repeats}
-	t.AddStateful(o)
+	t.AddStateful(&o.rows)
 	return o
 }
+
+// Row is the store's Lookup.
+func (o *Upsert[K, V]) Row(c *task.Ctx, k K) (*V, int64) { return o.rows.Row(c, k) }
 
 // Process takes a value; a null deletes the row.
 func (o *Upsert[K, V]) Process(c *task.Ctx, k K, v V) {
@@ -38,7 +41,7 @@ func (o *Upsert[K, V]) Process(c *task.Ctx, k K, v V) {
 // Put sets or, with nil, deletes a row. Deleting one that is not there is no change.
 func (o *Upsert[K, V]) Put(c *task.Ctx, k K, v *V) {
 	c.Enter(o.op)
-	e, err := o.get(k)
+	e, err := o.rows.get(k)
 	if err != nil {
 		c.Task.Fail(err)
 		return
@@ -56,20 +59,20 @@ func (o *Upsert[K, V]) Put(c *task.Ctx, k K, v *V) {
 		c.Filter(o.op)
 		return
 	default:
-		if e, err = o.store.find(o.table, k, 0); err != nil {
+		if e, err = o.rows.store.find(o.rows.table, k, 0); err != nil {
 			c.Task.Fail(err)
 			return
 		}
 	}
 	if v == nil && !plant.Is("table") { // planted: a deleted row stays
-		o.clear(e)
+		o.rows.clear(e)
 	} else if v == nil {
 		c.Filter(o.op)
 		return
 	} else {
 		e.val, e.live, e.time = *v, true, c.Time
 		e.revision++
-		o.table.touch(e)
+		o.rows.table.touch(e)
 		ch.New = &e.val
 	}
 	c.Pass(o.op)

@@ -1,7 +1,6 @@
 package operator
 
 import (
-	"bytes"
 	"fmt"
 	"math"
 	"slices"
@@ -285,6 +284,7 @@ type keyed[K comparable, A any] struct {
 // sorted lists a table's live entries in the order of their encoded keys.
 func (s *backing[K, A]) sorted(p *table[K, A]) (list []keyed[K, A], err error) {
 	var arena []byte
+	var r ranks
 	p.each(func(e *entry[K, A]) {
 		if !e.live || err != nil {
 			return
@@ -292,12 +292,13 @@ func (s *backing[K, A]) sorted(p *table[K, A]) (list []keyed[K, A], err error) {
 		at := len(arena)
 		if arena, err = s.keys.Append(arena, e.key); err == nil {
 			list = append(list, keyed[K, A]{arena[at:len(arena):len(arena)], e})
+			r.add(0, list[len(list)-1].key)
 		}
 	})
 	if err != nil {
 		return nil, &task.StateError{Store: s.name, Doing: "encode key", Err: err}
 	}
-	slices.SortFunc(list, func(a, b keyed[K, A]) int { return bytes.Compare(a.key, b.key) })
+	arrange(list, r)
 	return list, nil
 }
 
