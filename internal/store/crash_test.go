@@ -10,12 +10,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-var crashesFlag = flag.Int("crashes", 400, "how many times power is lost")
+var crashesFlag = flag.Int("crashes", 100, "how many times power is lost")
 
 // Power is lost at a random moment, with a random part of what was not synced on the disk. Every batch is there whole or
 // not at all, what is there is a prefix, and every synced batch is in it.
 func TestPowerLoss(t *testing.T) {
 	seeds := uint64(*crashesFlag)
+	if testing.Short() {
+		seeds = min(seeds, 40)
+	}
 	quiet := slog.New(slog.DiscardHandler)
 	lost := 0
 	for seed := range seeds {
