@@ -23,14 +23,14 @@ type count struct {
 	Failed int `json:"failed"`
 }
 
-// some is every case, or one of four of them in short.
+// some is every case, or one of eight of them in short.
 func some(t *testing.T, dir string) (files []string) {
 	t.Helper()
 	all, err := Files(dir)
 	require.NoError(t, err)
 	require.NotEmpty(t, all, "there are no cases below %s", dir)
 	for i, path := range all {
-		if !testing.Short() || i%4 == 0 {
+		if !testing.Short() || i%8 == 0 {
 			files = append(files, path)
 		}
 	}

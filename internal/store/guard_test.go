@@ -125,7 +125,11 @@ func TestWriteFaults(t *testing.T) {
 	} {
 		t.Run(kind, func(t *testing.T) {
 			faults := 0
-			for n := int32(1); n <= 30; n++ {
+			most := int32(30)
+			if testing.Short() {
+				most = 10
+			}
+			for n := int32(1); n <= most; n++ {
 				if failNth(t, is, n) {
 					faults++
 				}
