@@ -15,7 +15,7 @@ import (
 type Process[K comparable, A, R any] struct {
 	p     processor[K, A]
 	next  task.Fn[R]
-	sides map[any]any // task.Fn of each *Side
+	sides sides
 }
 
 // processor is the part of operator.Process that does not depend on the type of its records.
@@ -54,7 +54,7 @@ func (s Keyed[K, V]) Process[A, R any](store string, onRecord func(p *Process[K,
 // up to the processor that view makes of it.
 func processed[K comparable, V, A, B, R any](s Keyed[K, V], n *node[R], vals codec.Codec[B], onRecord func(*Process[K, A, R], V), onTimer func(*Process[K, A, R], Timer), view func(*compiler, *operator.Process[K, V, B]) processor[K, A]) {
 	s.sub(func(b *compiler) task.KeyedFn[K, V] {
-		p := &Process[K, A, R]{next: n.compile(b), sides: b.sides(s.t.sides[n.n])}
+		p := &Process[K, A, R]{next: n.compile(b), sides: b.sides(n.n, s.t.sides[n.n])}
 		spec := operator.ProcessSpec[K, V, B]{Op: b.op(n.n), Store: n.n.Name, Keys: s.keys, Vals: vals,
 			OnRecord: func(_ *operator.Process[K, V, B], v V) { onRecord(p, v) }}
 		if onTimer != nil {

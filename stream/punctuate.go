@@ -58,7 +58,7 @@ func (s Keyed[K, V]) ProcessEvery[A, R any](store string, onRecord func(p *Proce
 	n.n.Store = &plan.Store{Name: store, Kind: "process", Key: s.keys.Name(), Value: vals.Name(), Evolves: true}
 	s.sub(func(b *compiler) task.KeyedFn[K, V] {
 		next := n.compile(b)
-		p, tick := &Process[K, A, R]{next: next, sides: b.sides(s.t.sides[n.n])}, &Tick[K, A, R]{next: next}
+		p, tick := &Process[K, A, R]{next: next, sides: b.sides(n.n, s.t.sides[n.n])}, &Tick[K, A, R]{next: next}
 		spec := operator.ProcessSpec[K, V, A]{Op: b.op(n.n), Store: store, Keys: s.keys, Vals: vals,
 			OnRecord: func(_ *operator.Process[K, V, A], v V) { onRecord(p, v) }}
 		if onTimer != nil {

@@ -106,7 +106,7 @@ func (c *copies) most() (best int) {
 	return best
 }
 
-// warmUp holds units back from members that are not ready for them. It returns who has each for now, and who makes
+// warmUp holds units back from members that are not ready for them. It returns who has each meanwhile, and who makes
 // itself ready for what it is to have.
 func (c *copies) warmUp(units []unit, target, held map[unit]int) (now, next map[unit]int) {
 	now, next = make(map[unit]int, len(target)), map[unit]int{}

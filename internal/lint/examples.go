@@ -16,8 +16,8 @@ var (
 )
 
 // checkExamples says which operators no runnable Example shows. An operator is an exported method with such a result. It is
-// shown by an Example with an output that calls it; if
-// several types have a method of its name, by one that has the type in its name: ExampleTable_Join.
+// shown by an Example with an output that calls it; if several types have a method of its name, by one that has the type in
+// its name: ExampleTable_Join.
 func checkExamples(files []*file) (problems []string) {
 	type operator struct {
 		f          *file
