@@ -62,46 +62,29 @@ func (e *engine) Deliver(b source.Batch) {
 		return
 	}
 	n := int64(b.Bytes)
-	if full, limit := e.queued.Add(n), e.cfg.fetchBytes(); full >= limit && full-n < limit {
+	queued, limit := e.queued.Add(n), e.cfg.fetchBytes()
+	if queued >= limit && queued-n < limit {
 		e.notes.room(false)
+		defer e.pokeAll() // tasks that stand pause their partitions
 	}
 	b.Release = func() {
 		if release != nil {
 			release()
 		}
-		left, limit := e.queued.Add(-n), e.cfg.fetchBytes()
-		if left < limit && left+n >= limit {
+		if left := e.queued.Add(-n); left < limit && left+n >= limit {
 			e.notes.room(true)
 			e.session.Wake()
-		} else if e.alignment != nil && left >= limit {
-			e.session.Wake() // those that others wait for may have room, see Room
 		}
 		e.resume(p)
 	}
 	p.Offer(b)
-	// A partition whose task is slow, or that is ahead of others and waits, must not take the room of all others.
-	if (p.Waits() || int64(p.Queued()) > e.cfg.fetchBytes()/2) && !p.paused.Swap(true) {
-		e.session.Pause([]source.Partition{p.Part})
+	// A partition whose task is slow, or that waits for others, must not take the room of all others.
+	if e.waits(p) || int64(p.Queued()) > limit/2 {
+		e.pause(p)
 	}
 	if w := p.worker.Load(); w != nil {
 		w.poke()
 	}
-}
-
-// resume lets a partition be fetched again that was paused, once little of it is queued and it does not wait for others.
-func (e *engine) resume(p *port) {
-	if p.paused.Load() && !p.Waits() && int64(p.Queued()) < e.cfg.fetchBytes()/8 && p.paused.Swap(false) {
-		e.session.Resume([]source.Partition{p.Part})
-	}
-}
-
-// Room implements connect.Handler.
-func (e *engine) Room() int64 {
-	queued, limit := e.queued.Load(), e.cfg.fetchBytes()
-	if e.alignment == nil || queued < limit {
-		return limit - queued
-	}
-	return limit/8 - (queued - e.waiting()) // what waits for others must not keep those from being fetched
 }
 
 // assign makes the tasks whose partitions are all here.

@@ -94,7 +94,9 @@ type port struct {
 	*task.Port
 	worker atomic.Pointer[worker]
 	paused atomic.Bool
-	ahead  source.Position // committed before processing
+	// pausing is held while the session is told of paused, so that it hears things in the order in which they are true.
+	pausing sync.Mutex
+	ahead   source.Position // committed before processing
 }
 
 // runEngine runs a session until ctx ends (nil) or it fails. It calls ready once e may be asked for its status.

@@ -123,7 +123,7 @@ func (w *worker) step(ctx context.Context) (worked bool) {
 			err = w.e.out.drain(ctx, w.epoch, t)
 		}
 		w.e.exchange.pass(t)
-		w.e.caughtUp(t)
+		w.e.stepped(t)
 		if err != nil {
 			w.e.fail(err)
 			return false

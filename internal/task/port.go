@@ -53,6 +53,7 @@ type Port struct {
 	tries    int    // of the record at the head that have failed
 	most     int64  // watermark above which it waits for others
 	waits    atomic.Bool
+	stands   atomic.Bool
 	clocks   []*Clock
 	lastRead int64 // wall clock of the last record, for idleness
 

@@ -24,6 +24,7 @@ func (t *Task) Step(now int64, n int) (worked bool, err error) {
 	}
 	for done := 0; done < n && t.err == nil && t.full == 0 && t.retryAt == 0; {
 		p := t.pick()
+		t.stand(p)
 		if p == nil {
 			break
 		}
@@ -57,8 +58,10 @@ func (t *Task) pick() *Port {
 		}
 		return nil
 	}
+	t.lacks = false
 	if !t.primed {
 		if p := t.prime(); p != nil || !t.primed {
+			t.lacks = p == nil
 			return p
 		}
 	}
@@ -71,6 +74,7 @@ func (t *Task) pick() *Port {
 		r := p.head()
 		if r == nil {
 			if !p.caughtUp && !p.limited && !p.ahead() {
+				t.lacks = true
 				return nil
 			}
 			continue
@@ -81,6 +85,20 @@ func (t *Task) pick() *Port {
 	}
 	return best
 }
+
+// stand notes which ports have records that cannot be read before another port has some, given the one that was picked.
+func (t *Task) stand(picked *Port) {
+	if lacks := picked == nil && t.lacks; lacks || t.stood {
+		t.stood = lacks
+		for _, p := range t.Ports {
+			p.stands.Store(lacks && !p.Empty())
+		}
+	}
+}
+
+// Stands says that the port's records could not be read when its task was stepped last, because another port of the task had none and
+// may still get earlier ones. Any goroutine may ask.
+func (p *Port) Stands() bool { return p.stands.Load() }
 
 // prime chooses among the tables that are not read yet to the end that they had at start.
 func (t *Task) prime() *Port {

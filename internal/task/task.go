@@ -189,6 +189,8 @@ type Task struct {
 	moved     bool
 	staged    bool // some clock has a stage
 	primed    bool // its tables have been read to the end that they had at start
+	lacks     bool // pick found that a port without a record may still get the earliest one
+	stood     bool // then the records of others stand, see Port.Stands
 	err       error
 	answers   answers
 	alignment *Alignment // nil: there is none
