@@ -13,6 +13,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/millstream-go/millstream/metrics"
 	"github.com/millstream-go/millstream/sink"
 	"github.com/millstream-go/millstream/source"
 )
@@ -215,6 +216,14 @@ type Ender interface {
 	// (SourceSpec.Range) where it ends, otherwise where the partition ends now. A partition that has nothing to read is
 	// missing from the result.
 	Ends(ctx context.Context, parts []source.Partition) (map[source.Partition]source.Position, error)
+}
+
+// Measured is a Session that has metrics of its own, beside those that the engine reports of every system.
+type Measured interface {
+	// Measure calls add with the value of each metric for each set of labels, as of now. Counters count from the session's
+	// beginning; the engine adds up those of one session after the other. It is called when a sample is taken, by one goroutine at a
+	// time, and does not wait for any server.
+	Measure(add func(m *metrics.Metric, value float64, labels ...string))
 }
 
 // Sharded is a Session of a system whose partitions come and go, and which keeps neither changelogs nor the engine's

@@ -76,9 +76,9 @@ var (
 
 // All returns every metric.
 func All() []*Metric {
-	return []*Metric{Records, RecordLag, TimeLag, Watermark, QueuedBytes, Idle, Waits, GapRecords, Doubted, Late, Skipped, DeadLettered, Operator, HeldRecords, Unaccounted, Expired, Retries, Tasks, CacheBytes, DirtyBytes, StoreReads,
+	return append([]*Metric{Records, RecordLag, TimeLag, Watermark, QueuedBytes, Idle, Waits, GapRecords, Doubted, Late, Skipped, DeadLettered, Operator, HeldRecords, Unaccounted, Expired, Retries, Tasks, CacheBytes, DirtyBytes, StoreReads,
 		StateBytes, BlockHits, BlockMisses, WriteStalls, DiskFull, Epochs, EpochSeconds, EpochLongest, EpochAge, RestoredRecords, RestoredBytes, RestoreLeft,
-		StandbyLag, StandbyRecords, Discarded, BackPressure, Sessions}
+		StandbyLag, StandbyRecords, Discarded, BackPressure, Sessions}, kinesis()...)
 }
 
 func gauge(name, unit, labels, help string) *Metric { return metric(Gauge, name, unit, labels, help) }

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Hasty are streams that are subscribed to again soon, and whose silence is noticed soon.
+// Hasty are streams that are subscribed to again soon, whose silence is noticed soon, and whose checkpoints are soon written.
 func Hasty(s Streams) Streams {
-	s.subscribeEvery, s.silence = 260*time.Millisecond, time.Second
+	s.subscribeEvery, s.silence, s.checkpointEvery = 260*time.Millisecond, time.Second, 50*time.Millisecond
 	return s
 }
 

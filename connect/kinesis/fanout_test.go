@@ -68,8 +68,11 @@ func TestFanOutFallsBack(t *testing.T) {
 	f.CreateStream("out", 1)
 	f.Fault(kinesistest.Fault{Action: "SubscribeToShard", Times: 1000, Error: "InternalFailure"})
 	f.put("in", 5, "a", "b")
-	in := f.run(copies(), t.TempDir(), f.pushed())
+	w := &watcher{}
+	in := f.run(copies(), t.TempDir(), f.pushed(), w.conf)
 	require.Zero(t, f.arrived(in))
+	w.until(t, "fallbacks_total{in}", is(1))
+	w.until(t, "get_records_total{in}", over(0))
 	require.Equal(t, 1, f.events.of(kinesis.FellBack))
 	require.Contains(t, in.log.String(), "it is polled instead")
 }

@@ -60,7 +60,7 @@ type Streams struct {
 	log    *slog.Logger
 	outlet connect.Outlet
 
-	subscribeEvery, silence time.Duration // of fan-out; tests have less time
+	subscribeEvery, silence, checkpointEvery time.Duration // tests have less time
 }
 
 var _ connect.Feeder = Streams{}
@@ -100,6 +100,7 @@ func (s Streams) withDefaults() Streams {
 	def(&s.DiscoverEvery, time.Minute)
 	def(&s.subscribeEvery, subscribeEvery)
 	def(&s.silence, silence)
+	def(&s.checkpointEvery, checkpointEvery)
 	s.Write = s.Write.withDefaults()
 	if s.Leases == nil {
 		s.Leases = InProcess{}

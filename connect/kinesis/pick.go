@@ -119,6 +119,10 @@ func (w *writer) room(req *request, e *entry, t *target, open, packed map[string
 
 // send sends a request and takes the answers. An error is one that a person has to mend.
 func (w *writer) send(ctx context.Context, req *request) error {
+	w.mu.Lock()
+	w.sent.requests++
+	w.sent.records += int64(len(req.puts))
+	w.mu.Unlock()
 	limited, cancel := context.WithTimeout(ctx, w.c.CallTimeout)
 	answers, err := w.put(limited, req)
 	cancel()
@@ -133,6 +137,7 @@ func (w *writer) send(ctx context.Context, req *request) error {
 	var written, again []*entry
 	var foreign []*put
 	var moved []string
+	taken := 0
 	w.mu.Lock()
 	for i, p := range req.puts {
 		a := answers[i]
@@ -155,7 +160,10 @@ func (w *writer) send(ctx context.Context, req *request) error {
 		if t != nil {
 			t.bucket.taken()
 		}
-		if at := aws.ToString(a.ShardId); at != p.shard && !w.apart {
+		at := aws.ToString(a.ShardId)
+		taken++
+		w.sent.acknowledge(at, p)
+		if at != p.shard && !w.apart {
 			moved = append(moved, at)
 			if p.shard = at; len(p.entries) > 1 {
 				foreign = append(foreign, p)
@@ -163,6 +171,9 @@ func (w *writer) send(ctx context.Context, req *request) error {
 			}
 		}
 		written = append(written, p.entries...)
+	}
+	if taken > 0 && taken < len(req.puts) {
+		w.sent.partial++
 	}
 	w.mu.Unlock()
 	if len(moved) > 0 {
@@ -234,6 +245,14 @@ func (p *put) records() (list []kpl.Record) {
 		list = append(list, e.Record)
 	}
 	return list
+}
+
+// size is what a put counts for in the limits of its shard: data and key.
+func (p *put) size() int {
+	if len(p.entries) == 1 {
+		return p.entries[0].size()
+	}
+	return p.packed.Size() + len(p.entries[0].Key)
 }
 
 // record is the put as the service takes it. One entry alone needs no envelope.

@@ -28,6 +28,8 @@ type reader struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
+	traffic *traffic
+
 	next     source.Position // the first record that was not delivered
 	latest   bool            // begin at the end
 	whole    bool            // next is what was read in this session, not found from before it
@@ -62,7 +64,7 @@ const (
 
 // newReader is called with the session locked.
 func newReader(s *session, o *owned, next source.Position, latest bool) *reader {
-	r := &reader{s: s, o: o, hashes: s.shards[o.id].Hashes, next: next, latest: latest, average: 32 << 10, news: make(chan struct{})}
+	r := &reader{s: s, o: o, traffic: s.counts.reading(o.id), hashes: s.shards[o.id].Hashes, next: next, latest: latest, average: 32 << 10, news: make(chan struct{})}
 	r.ctx, r.cancel = context.WithCancel(s.ctx)
 	return r
 }
@@ -165,7 +167,12 @@ func (r *reader) poll(records int64) (*api.GetRecordsOutput, error) {
 	}
 	in := &api.GetRecordsInput{ShardIterator: aws.String(r.iterator), StreamARN: arn, Limit: aws.Int32(int32(records))}
 	return call(r.ctx, c, "get records", r.o.id.Stream, r.o.id.Shard, func(ctx context.Context) (*api.GetRecordsOutput, error) {
-		return c.Client.GetRecords(ctx, in, once)
+		begun := time.Now()
+		out, err := c.Client.GetRecords(ctx, in, once)
+		if err == nil {
+			r.s.counts.gets[r.o.id.Stream].note(time.Since(begun))
+		}
+		return out, err
 	})
 }
 
@@ -201,6 +208,7 @@ func (r *reader) deliver(recs []types.Record, behind time.Duration, over bool) (
 		}
 		r.unpack(&b, rec, pos)
 	}
+	r.traffic.note(len(b.Records), bytes, behind)
 	if len(b.Records) == 0 && r.told && b.CaughtUp == r.caughtUp && behind == 0 {
 		return bytes, nil // nothing new
 	}

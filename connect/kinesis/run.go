@@ -18,8 +18,9 @@ func (s *session) Run(ctx context.Context, h connect.Handler) error {
 	if err != nil {
 		return err
 	}
-	tick := time.NewTicker(s.c.DiscoverEvery)
+	tick, late := time.NewTicker(s.c.DiscoverEvery), time.NewTicker(s.c.checkpointEvery)
 	defer tick.Stop()
+	defer late.Stop()
 	for {
 		select {
 		case list, ok := <-member.Events():
@@ -39,21 +40,38 @@ func (s *session) Run(ctx context.Context, h connect.Handler) error {
 				return err
 			}
 		case <-tick.C:
-			s.mu.Lock()
-			if !s.closed { // Close waits for what has begun before it
-				s.running.Go(func() {
-					if err := s.discover(s.ctx); err != nil && s.ctx.Err() == nil {
-						s.fail(err)
-					}
-				})
+			s.beside(s.discover)
+		case <-late.C:
+			if s.late() {
+				s.beside(s.checkpoint)
 			}
-			s.mu.Unlock()
 		case err := <-s.failed:
 			return err
 		case <-ctx.Done():
 			return nil
 		}
 	}
+}
+
+// beside does something while Run goes on, and ends the session if that fails.
+func (s *session) beside(f func(context.Context) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed { // Close waits for what has begun before it
+		return
+	}
+	s.running.Go(func() {
+		if err := f(s.ctx); err != nil && s.ctx.Err() == nil {
+			s.fail(err)
+		}
+	})
+}
+
+// late says that the leases lack positions that the next commit would bring them, and that none has come for some time.
+func (s *session) late() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.pending) > 0 && time.Since(s.wrote) >= s.c.checkpointEvery
 }
 
 // join begins with the shards that there were when the session was opened.
@@ -187,10 +205,15 @@ func (s *session) lease(ctx context.Context, member Membership, list []LeaseEven
 		s.stop(lost)
 		s.h.Lost(lost)
 	}
-	if len(asked) > 0 {
-		return s.giveBack(ctx, member, asked)
+	if len(asked) == 0 {
+		return nil
 	}
-	return nil
+	begun := time.Now()
+	given, err := s.giveBack(ctx, member, asked)
+	if err == nil {
+		s.counts.handedOver(given, time.Since(begun))
+	}
+	return err
 }
 
 // leaveOver gives shards back whose end is committed. Where there may be tasks behind an exchange, that is once all that follow them have been started: until
@@ -219,18 +242,19 @@ func (s *session) leaveOver(ctx context.Context, member Membership) error {
 	if len(over) == 0 {
 		return nil
 	}
-	return s.giveBack(ctx, member, over)
+	_, err := s.giveBack(ctx, member, over)
+	return err
 }
 
-// giveBack takes shards from the engine, which commits what it has of them, and then returns their leases.
-func (s *session) giveBack(ctx context.Context, member Membership, parts []source.Partition) error {
+// giveBack takes shards from the engine, which commits what it has of them, and then gives their leases back. It returns those that
+// it had.
+func (s *session) giveBack(ctx context.Context, member Membership, parts []source.Partition) (ids []ShardID, err error) {
 	s.stop(parts)
 	s.h.Revoked(ctx, parts)
 	if err := s.checkpoint(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	s.mu.Lock()
-	var ids []ShardID
 	for _, p := range parts {
 		if o := s.owned[p]; o != nil {
 			ids = append(ids, o.id)
@@ -243,9 +267,9 @@ func (s *session) giveBack(ctx context.Context, member Membership, parts []sourc
 	}
 	s.lookAgain() // one that was left may be what another waited for
 	if err := member.Release(ctx, ids); err != nil {
-		return fmt.Errorf("give leases of shards back: %w", err)
+		return nil, fmt.Errorf("give leases of shards back: %w", err)
 	}
-	return nil
+	return ids, nil
 }
 
 // stop ends the readers of shards.

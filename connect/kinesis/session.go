@@ -32,6 +32,7 @@ type session struct {
 	ctx       context.Context // ends with Close
 	cancel    context.CancelFunc
 	running   sync.WaitGroup
+	counts    *counts
 
 	h       connect.Handler
 	batches chan source.Batch
@@ -39,6 +40,7 @@ type session struct {
 	look    chan struct{} // it is to be looked whether shards may be left
 
 	finding sync.Mutex // one discovery at a time
+	writing sync.Mutex // one checkpoint at a time
 
 	mu       sync.Mutex
 	member   Membership
@@ -63,6 +65,8 @@ type owned struct {
 	ended   bool // its end is committed
 	paused  bool
 	reader  *reader
+	// unwritten is since when the engine has committed more than the lease says; zero: the lease says all.
+	unwritten time.Time
 }
 
 var _ connect.Sharded = (*session)(nil)
@@ -70,7 +74,9 @@ var _ connect.Sharded = (*session)(nil)
 var errClosed = errors.New("the session is closed")
 
 func open(ctx context.Context, c Streams, app connect.App) (*session, error) {
-	s := &session{c: c, app: app, log: app.Logger, specs: map[string]connect.SourceSpec{}, writers: map[string]*writer{}, consumers: map[string]string{}, scattered: map[string]bool{}, batches: make(chan source.Batch), failed: make(chan error, 1),
+	n := newCounts(app.Sources)
+	c.Observe = n.observing(c.Observe)
+	s := &session{c: c, counts: n, app: app, log: app.Logger, specs: map[string]connect.SourceSpec{}, writers: map[string]*writer{}, consumers: map[string]string{}, scattered: map[string]bool{}, batches: make(chan source.Batch), failed: make(chan error, 1),
 		look: make(chan struct{}, 1), shards: map[ShardID]Shard{}, opened: map[ShardID]bool{}, passed: map[ShardID]bool{}, owned: map[source.Partition]*owned{}, pending: map[source.Partition]source.Position{}, changed: make(chan struct{})}
 	_, s.alone = c.Leases.(interface{ only() })
 	if err := s.possible(); err != nil {
@@ -283,12 +289,16 @@ func (s *session) Commit(ctx context.Context, at []connect.PositionCommit) error
 		return err
 	}
 	s.mu.Lock()
-	due := s.alone || time.Since(s.wrote) >= checkpointEvery
+	due := s.alone || time.Since(s.wrote) >= s.c.checkpointEvery
 	for _, c := range at {
-		if s.owned[c.Partition] == nil {
+		o := s.owned[c.Partition]
+		if o == nil {
 			continue
 		}
 		s.pending[c.Partition] = c.Next
+		if o.unwritten.IsZero() {
+			o.unwritten = time.Now()
+		}
 		due = due || c.Next == connect.Ended
 	}
 	s.mu.Unlock()
@@ -300,7 +310,13 @@ func (s *session) Commit(ctx context.Context, at []connect.PositionCommit) error
 
 // checkpoint writes the positions that are pending to the leases.
 func (s *session) checkpoint(ctx context.Context) error {
+	s.writing.Lock() // so that none is overtaken by one that is older
+	defer s.writing.Unlock()
 	s.mu.Lock()
+	if s.member == nil {
+		s.mu.Unlock()
+		return nil
+	}
 	var list []Checkpoint
 	for part, next := range s.pending {
 		if o := s.owned[part]; o != nil {
@@ -308,7 +324,8 @@ func (s *session) checkpoint(ctx context.Context) error {
 		}
 	}
 	clear(s.pending)
-	s.wrote = time.Now()
+	begun := time.Now()
+	s.wrote = begun
 	member := s.member
 	s.mu.Unlock()
 	if len(list) == 0 {
@@ -325,7 +342,15 @@ func (s *session) checkpoint(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range list {
-		if o := s.owned[c.partition()]; o != nil && c.Next == connect.Ended {
+		o := s.owned[c.partition()]
+		if o == nil {
+			continue
+		}
+		o.unwritten = time.Time{}
+		if _, more := s.pending[c.partition()]; more { // committed meanwhile
+			o.unwritten = begun
+		}
+		if c.Next == connect.Ended {
 			o.ended = true
 			s.lookAgain()
 		}

@@ -35,6 +35,7 @@ type writer struct {
 	busy     map[string]bool
 	taken    map[string]bool   // shards to which a record is under way, if Write.Strict
 	last     map[string]string // by shard, the sequence number of what was written last, if Write.Strict
+	sent     sent
 	next     uint64
 	waiting  int // records that are not acknowledged
 	bytes    int // of those
@@ -65,7 +66,7 @@ const (
 )
 
 func newWriter(ctx context.Context, c *Streams, name string, fail func(error)) (*writer, error) {
-	w := &writer{c: c, name: name, fail: fail, salt: rand.Uint64(), busy: map[string]bool{}, taken: map[string]bool{}, last: map[string]string{}, changed: make(chan struct{})}
+	w := &writer{c: c, name: name, fail: fail, salt: rand.Uint64(), busy: map[string]bool{}, taken: map[string]bool{}, last: map[string]string{}, sent: sent{to: map[string]acknowledged{}}, changed: make(chan struct{})}
 	d, err := c.describe(ctx, name)
 	if err != nil {
 		return nil, err
@@ -115,6 +116,11 @@ func (w *writer) refresh(ctx context.Context, shards ...string) error {
 	for id := range w.last {
 		if w.shardMap.find(id) == nil {
 			delete(w.last, id)
+		}
+	}
+	for id := range w.sent.to {
+		if w.shardMap.find(id) == nil {
+			delete(w.sent.to, id)
 		}
 	}
 	w.signal()

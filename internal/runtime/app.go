@@ -156,6 +156,7 @@ func (a *App) sessions(ctx context.Context, st *store.Store, instance string, sn
 			a.notes.session()
 			err = runEngine(ctx, e, a.leave, a.fault, func() { a.engine.Store(e) })
 			a.engine.Store(nil)
+			a.notes.over(e)
 			epoch = e.epoch + 2
 			if e.epochs.Load() > 0 {
 				try = 0

@@ -17,6 +17,7 @@ import (
 	"github.com/millstream-go/millstream/internal/eventtime"
 	"github.com/millstream-go/millstream/internal/fault"
 	"github.com/millstream-go/millstream/internal/files"
+	"github.com/millstream-go/millstream/metrics"
 	"github.com/millstream-go/millstream/source"
 )
 
@@ -125,6 +126,13 @@ func lasting(err error) error {
 		return fmt.Errorf("%w: %w", connect.ErrStop, err)
 	}
 	return err
+}
+
+// Measure implements connect.Measured.
+func (s *fileSession) Measure(add func(m *metrics.Metric, value float64, labels ...string)) {
+	if m, ok := s.Session.(connect.Measured); ok {
+		m.Measure(add)
+	}
 }
 
 // Commit implements connect.Session.

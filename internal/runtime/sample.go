@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/internal/checkpoint"
 	"github.com/millstream-go/millstream/internal/eventtime"
 	"github.com/millstream-go/millstream/internal/store"
@@ -24,8 +25,10 @@ type sampler struct {
 	cfg      *Config
 	instance string
 	tell     sync.Mutex // samples go out one after another
-	engine   *engine    // that the counters of tasks belong to
-	sums     map[string]*sum
+
+	taking sync.Mutex // guards what follows, while a sample is made
+	engine *engine    // that the counters of tasks and of the session belong to
+	sums   map[string]*sum
 
 	mu       sync.Mutex
 	epochs   int
@@ -79,24 +82,46 @@ func (s *sampler) send(points []metrics.Point) {
 	}
 }
 
-// take makes one sample.
+// take makes one sample and sends it.
 func (s *sampler) take(ctx context.Context, e *engine, st *store.Store) {
+	s.taking.Lock()
 	p := points{s: s}
-	if e != s.engine { // tasks count from zero
-		for _, c := range s.sums {
-			c.base, c.last = c.base+c.last, 0
-		}
-		s.engine = e
-	}
+	s.turn(e)
 	if e != nil {
 		p.ofTasks(ctx, e)
+		p.ofSession(e.session)
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() == nil {
+		p.ofStore(st.Metrics())
+		p.ofProcess()
+	}
+	s.taking.Unlock()
+	if ctx.Err() == nil {
+		s.send(p.list)
+	}
+}
+
+// turn begins with another engine: its tasks and its session count from zero.
+func (s *sampler) turn(e *engine) {
+	if e == s.engine {
 		return
 	}
-	p.ofStore(st.Metrics())
-	p.ofProcess()
-	s.send(p.list)
+	for _, c := range s.sums {
+		c.base, c.last = c.base+c.last, 0
+	}
+	s.engine = e
+}
+
+// over takes a last look at the session of an engine that has ended: what has ended it is often what is counted.
+func (s *sampler) over(e *engine) {
+	if s == nil {
+		return
+	}
+	s.taking.Lock()
+	defer s.taking.Unlock()
+	s.turn(e)
+	p := points{s: s}
+	p.ofSession(e.session)
 }
 
 // epoch notes an epoch that was committed.
@@ -231,6 +256,12 @@ func (p *points) ofTasks(ctx context.Context, e *engine) {
 	}
 	p.add(metrics.Tasks, float64(restoring), task.Restoring.String())
 	p.add(metrics.Tasks, float64(running), task.Running.String())
+}
+
+func (p *points) ofSession(s connect.Session) {
+	if m, ok := s.(connect.Measured); ok {
+		m.Measure(p.add)
+	}
 }
 
 func (p *points) ofRestore(s *slot) {

@@ -32,6 +32,8 @@ type group struct {
 	ended   map[string]uint64 // shards that this instance has read to their ends, with the term
 	listed  []kinesis.Shard
 	lists   int // how many lists there were
+	unread  int // shards that nobody reads, if this instance leads
+	alarms  map[AlarmKind]int
 }
 
 // held is a lease that the instance has.
@@ -49,7 +51,7 @@ type held struct {
 }
 
 func newGroup(mb *member, stream string) *group {
-	g := &group{member: mb, stream: stream, wake: make(chan struct{}, 1), held: map[string]*held{}, ended: map[string]uint64{}}
+	g := &group{member: mb, stream: stream, wake: make(chan struct{}, 1), held: map[string]*held{}, ended: map[string]uint64{}, alarms: map[AlarmKind]int{}}
 	g.table = &table{client: mb.Client, name: mb.Name(mb.app, stream), patience: mb.Failover / 3, logger: mb.logger}
 	g.start = cmp.Or(mb.Start, words[mb.starts[stream]])
 	g.leader = newLeader(g)
@@ -130,8 +132,9 @@ func (g *group) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	rows := g.leader.leases(items)
 	g.mu.Lock()
-	p := reconcile(g.listed, true, g.leader.leases(items), g.start, map[string]int{})
+	p := reconcile(g.listed, true, rows, g.start, map[string]int{})
 	g.mu.Unlock()
 	if err := each(p.create, func(r row) error { return g.table.insert(ctx, r.item()) }); err != nil {
 		return err
@@ -474,6 +477,9 @@ func (g *group) leave(ctx context.Context) error {
 // alarm tells a person.
 func (g *group) alarm(a Alarm) {
 	a.Stream = g.stream
+	g.mu.Lock()
+	g.alarms[a.Kind]++
+	g.mu.Unlock()
 	g.logger.Log(g.ctx, slog.LevelError, "leases: "+string(a.Kind), "stream", a.Stream, "shard", a.Shard, "detail", a.Detail)
 	if g.OnAlarm != nil {
 		g.OnAlarm(a)

@@ -60,6 +60,8 @@ func (l *leader) round(ctx context.Context) (mine []string, err error) {
 	leads, err := l.elect(ctx)
 	if err == nil && leads {
 		mine, err = l.lead(ctx)
+	} else {
+		l.setUnread(0) // the leader's affair
 	}
 	return mine, errors.Join(reported, err)
 }

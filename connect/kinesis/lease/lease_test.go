@@ -9,8 +9,10 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/connect/kinesis"
 	"github.com/millstream-go/millstream/connect/kinesis/kinesistest"
+	"github.com/millstream-go/millstream/metrics"
 )
 
 // spread says that instances have all these shards between them, each once, with at most one above an equal share.
@@ -128,18 +130,38 @@ func TestUnread(t *testing.T) {
 			return slices.Clone(w.alarms)
 		}
 		w.within(30*time.Second, "the others are read", func() bool { return len(a.has())+len(b.has()) == 2 })
+		unread := func() (shards, alarms float64) {
+			for _, i := range []*instance{a, b} {
+				i.Membership.(connect.Measured).Measure(func(m *metrics.Metric, value float64, labels ...string) {
+					switch {
+					case m == metrics.KinesisUnread:
+						shards += value
+					case m == metrics.KinesisAlarms && labels[1] == "unread":
+						alarms += value
+					}
+					assert.Equal(w, "s", labels[0])
+				})
+			}
+			return shards, alarms
+		}
 		w.pass(time.Minute)
 		require.Empty(w, told(), "it may be on its way")
+		shards, counted := unread()
+		assert.Zero(w, shards+counted)
 		w.within(2*time.Minute, "a person is told", func() bool { return len(told()) > 0 })
 		w.pass(3 * time.Minute)
 		alarms := told()
 		require.Len(w, alarms, 1)
 		assert.Equal(w, Alarm{Kind: Unread, Stream: "s", Shard: ids[0], Detail: alarms[0].Detail}, alarms[0])
 		assert.Contains(w, alarms[0].Detail, "nobody has renewed it; its lease was given to ")
+		shards, counted = unread()
+		assert.Equal(w, []float64{1, 1}, []float64{shards, counted})
 		w.server.Heal()
 		w.within(2*time.Minute, "all are read", spread(ids, a, b))
 		w.pass(5 * time.Minute)
 		assert.Len(w, told(), 1)
+		shards, counted = unread()
+		assert.Equal(w, []float64{0, 1}, []float64{shards, counted})
 		a.leave()
 		b.leave()
 		w.verify()

@@ -19,7 +19,7 @@ func (l *leader) unread() time.Duration { return reported + l.HandOver + l.Failo
 
 // watchHolders looks for leases that nobody renews, though they are given away again and again.
 func (l *leader) watchHolders(list []candidate, now time.Time) {
-	old := l.renewals
+	old, silent := l.renewals, 0
 	l.renewals = map[string]renewal{}
 	for _, c := range list {
 		n, known := old[c.key]
@@ -35,6 +35,16 @@ func (l *leader) watchHolders(list []candidate, now time.Time) {
 			}
 			l.alarm(Alarm{Kind: Unread, Shard: c.key, Detail: fmt.Sprintf("for %v nobody has renewed it; %s", now.Sub(n.at).Round(time.Second), detail)})
 		}
+		if n.told {
+			silent++
+		}
 		l.renewals[c.key] = n
 	}
+	l.setUnread(silent)
+}
+
+func (g *group) setUnread(n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.unread = n
 }
