@@ -27,6 +27,9 @@ type Writer struct {
 	Log      *slog.Logger
 
 	sums map[string]File // of tables that were copied before: their names are not used twice
+	// published are the snapshots of this instance that there may be, whatever the store lists: those that were listed once, and
+	// those whose publication was tried.
+	published map[string]bool
 }
 
 // abandoned is how long after its last snapshot the folder of another instance is taken to be left for good. Its
@@ -101,12 +104,20 @@ func (w *Writer) publish(ctx context.Context, dir string, m *Manifest) error {
 	}
 	file := w.Store.Seal(body)
 	name := manifestName(dir, m.Number)
+	w.mayExist(name)
 	if err := w.Config.Store.Create(ctx, name, bytes.NewReader(file), int64(len(file))); errors.Is(err, snapshot.ErrExists) {
 		return fmt.Errorf("make snapshot: another process writes snapshots as instance %s of application %s: instances need names of their own: %w", w.Instance, w.App, err)
 	} else if err != nil {
 		return fmt.Errorf("make snapshot: publish it: %w", err)
 	}
 	return nil
+}
+
+func (w *Writer) mayExist(name string) {
+	if w.published == nil {
+		w.published = map[string]bool{}
+	}
+	w.published[name] = true
 }
 
 func (w *Writer) list(ctx context.Context, dir string) (map[string]int64, error) {
@@ -210,30 +221,24 @@ func (w *Writer) clean(ctx context.Context, dir string, keep int) error {
 	if err != nil {
 		return err
 	}
-	var manifests []string
-	for name := range objects {
-		if _, _, _, ok := manifestNumber(name); ok {
-			manifests = append(manifests, name)
-		}
-	}
-	slices.Sort(manifests)
+	manifests := w.manifests(dir, objects)
 	old := manifests[:max(0, len(manifests)-keep)]
 	for _, name := range old {
 		if err := w.Config.Store.Delete(ctx, name); err != nil {
 			return err
 		}
 	}
-	needed := map[string]bool{}
-	// What List says now counts: a manifest that was just deleted, and is still there, refers to its files.
+	// What List says now counts: a manifest that was just deleted, and is still there, refers to its files. So does one that is
+	// there and not listed, which happens where lists lag.
 	if objects, err = w.list(ctx, dir); err != nil {
 		return err
 	}
-	for name := range objects {
-		if _, _, _, ok := manifestNumber(name); !ok {
-			continue
-		}
+	needed := map[string]bool{}
+	for _, name := range w.manifests(dir, objects) {
 		m, err := read(ctx, w.Config.Store, w.Store, name)
-		if errors.Is(err, snapshot.ErrNotFound) && slices.Contains(old, name) {
+		_, listed := objects[name]
+		if errors.Is(err, snapshot.ErrNotFound) && (slices.Contains(old, name) || !listed) {
+			delete(w.published, name)
 			continue
 		}
 		if err != nil {
@@ -241,11 +246,6 @@ func (w *Writer) clean(ctx context.Context, dir string, keep int) error {
 		}
 		for _, f := range m.Files {
 			needed[fileName(dir, f.SHA256)] = true
-		}
-	}
-	for _, name := range manifests[len(old):] {
-		if _, listed := objects[name]; !listed {
-			return fmt.Errorf("keep all files of %s: the store lists %s no more", dir, name)
 		}
 	}
 	for name := range objects {
@@ -256,6 +256,22 @@ func (w *Writer) clean(ctx context.Context, dir string, keep int) error {
 		}
 	}
 	return nil
+}
+
+// manifests are those of a folder that are listed, and those that may be there, the oldest first.
+func (w *Writer) manifests(dir string, objects map[string]int64) (names []string) {
+	for name := range objects {
+		if of, _, _, ok := manifestNumber(name); ok && of == dir {
+			w.mayExist(name)
+		}
+	}
+	for name := range w.published {
+		if of, _, _, _ := manifestNumber(name); of == dir {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // maxManifest bounds what is read of a manifest, about a million files.
