@@ -6,8 +6,8 @@
 #                                 most 8 minutes after --prepare
 #   run.sh                        all of it, on 2,000,000 records, against Kafka Streams and Flink too; about an hour
 #
-#   --only W1,W2                  of W1 W2 W3 W4 W5 (catch-up), latency (paced), recovery, burst; and, without a broker,
-#                                 nexmark-q0 and so on, or nexmark for all of its queries; kinesis, on the Kinesis for tests
+#   --only W1,W2                  of W1 W2 W3 W4 W5 (catch-up), latency (paced), recovery, size (recovery with 1 GB and with 10 GB of state,
+#                                 not in the default: 40 GB of disk), burst; and, without a broker, nexmark-q0 and so on, or nexmark for all of its queries; kinesis, on the Kinesis for tests
 #   --rounds N                    rounds, 3 (1 of latency and burst, unless --rounds is given)
 #   --peers by-hand,kafka-streams,flink   engines beside Millstream, each where it has the workload
 #   --guarantee exactly-once|at-least-once   of the catch-up workloads
@@ -68,7 +68,7 @@ source "$here/modes/nexmark.sh"
 only=$(sed "s/\bnexmark\(,\|\$\)/$nexmark_all\1/" <<<"$only")
 IFS=, read -ra parts <<<"$only"
 IFS=, read -ra engines <<<"millstream,$peers"
-for w in "${parts[@]}"; do [[ $w =~ ^(W[1-5]|latency|recovery|burst|kinesis)$ || ,$nexmark_all, == *,$w,* ]] || die "unknown part '$w'"; done
+for w in "${parts[@]}"; do [[ $w =~ ^(W[1-5]|latency|recovery|size|burst|kinesis)$ || ,$nexmark_all, == *,$w,* ]] || die "unknown part '$w'"; done
 for e in "${engines[@]}"; do [[ $e =~ ^(millstream|by-hand|kafka-streams|flink)$ ]] || die "unknown engine '$e'"; done
 [[ ,$peers, != *,flink,* ]] || nexmark_flink=yes
 has() { local e; for e in "${engines[@]}"; do [[ $e != "$1" ]] || return 0; done; return 1; }
@@ -147,6 +147,8 @@ source "$here/modes/catchup.sh"
 source "$here/modes/latency.sh"
 # shellcheck source=modes/recovery.sh
 source "$here/modes/recovery.sh"
+# shellcheck source=modes/size.sh
+source "$here/modes/size.sh"
 # shellcheck source=modes/burst.sh
 source "$here/modes/burst.sh"
 # shellcheck source=modes/kinesis.sh
@@ -159,6 +161,7 @@ for p in "${parts[@]}"; do
   case $p in
     latency) latency "${rounds:-1}" ;;
     recovery) recovery "${rounds:-3}" ;;
+    size) size "${rounds:-5}" ;;
     burst) burst "${rounds:-1}" ;;
     kinesis) kinesis_bench "${rounds:-3}" ;;
   esac
@@ -170,7 +173,7 @@ expect=millstream
 for e in "${engines[@]}"; do
   case $e in # an engine is expected only where it has a part
     by-hand | flink) [[ ${#workloads[@]} -eq 0 && ,$only, != *,latency,* ]] || expect+=,$e ;;
-    kafka-streams) [[ $only == burst || $brokered -eq 0 ]] || expect+=,$e ;;
+    kafka-streams) [[ $only == burst || $only == size || $brokered -eq 0 ]] || expect+=,$e ;;
   esac
 done
 [[ ,$only, != *,kinesis,* ]] || expect+=,bare-sdk

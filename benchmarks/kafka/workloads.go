@@ -46,8 +46,8 @@ func topology(m *meter) (*stream.Topology, error) {
 			JoinTable("enriched", users, func(e, user *event) enriched { m.outputs.Add(1); return enriched{e, user} }).
 			To(sink.Kafka[enriched](*out, enrichedCodec{}))
 	case "KV":
-		topo.Table(source.KafkaKeyed[string, *event](topics[0], codec.String, eventCodec{}), "kv").
-			Updates(func(_ string, ch stream.Change[*event]) bool {
+		topo.Table(source.KafkaKeyed[string, []byte](topics[0], codec.String, codec.Bytes), "kv").
+			Updates(func(_ string, ch stream.Change[[]byte]) bool {
 				if ch.Old == nil {
 					m.inserts.Add(1)
 				}
