@@ -51,6 +51,7 @@ var (
 	Unaccounted     = gauge("millstream_operator_unaccounted_records", "{record}", "task,operator", "Records that came to an operator and of which it does not say what has become: 0, unless there is a mistake in the engine.")
 	Expired         = counter("millstream_expired_values_total", "{value}", "task,operator", "Values of state handles that were removed, or not kept, for their age.")
 	Retries         = counter("millstream_retries_total", "{attempt}", "task,operator", "Further attempts at a record that had failed: by the policy of its source or operator (onerror.Retry), or by the Retry of an Async.")
+	HotKeyShare     = gauge("millstream_hot_key_share", "1", "task,operator", "Share that the most frequent key has of the records with keys that come to a task, among the last 30,000 to 60,000 or so, on a sample. Absent before some 4,000.")
 	Tasks           = gauge("millstream_tasks", "{task}", "state", "Tasks of this instance, by state: restoring or running.")
 	CacheBytes      = gauge("millstream_state_cache_bytes", "By", "task", "State that is held in memory, about.")
 	DirtyBytes      = gauge("millstream_state_dirty_bytes", "By", "task", "State that has changed since the last epoch, about.")
@@ -76,7 +77,7 @@ var (
 
 // All returns every metric.
 func All() []*Metric {
-	return append([]*Metric{Records, RecordLag, TimeLag, Watermark, QueuedBytes, Idle, Waits, GapRecords, Doubted, Late, Skipped, DeadLettered, Operator, HeldRecords, Unaccounted, Expired, Retries, Tasks, CacheBytes, DirtyBytes, StoreReads,
+	return append([]*Metric{Records, RecordLag, TimeLag, Watermark, QueuedBytes, Idle, Waits, GapRecords, Doubted, Late, Skipped, DeadLettered, Operator, HeldRecords, Unaccounted, Expired, Retries, HotKeyShare, Tasks, CacheBytes, DirtyBytes, StoreReads,
 		StateBytes, BlockHits, BlockMisses, WriteStalls, DiskFull, Epochs, EpochSeconds, EpochLongest, EpochAge, RestoredRecords, RestoredBytes, RestoreLeft,
 		StandbyLag, StandbyRecords, Discarded, BackPressure, Sessions}, kinesis()...)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/millstream-go/millstream/onerror"
 	"github.com/millstream-go/millstream/source"
 	"github.com/millstream-go/millstream/stream"
+	"github.com/millstream-go/millstream/stream/codec"
 )
 
 // watcher keeps the newest sample, as values by name and labels.
@@ -107,12 +108,36 @@ func TestMetrics(t *testing.T) {
 			continue
 		}
 		switch m {
-		case metrics.GapRecords, metrics.RestoreLeft, metrics.StandbyLag, metrics.StandbyRecords, metrics.Discarded: // only while it happens
+		case metrics.GapRecords, metrics.RestoreLeft, metrics.StandbyLag, metrics.StandbyRecords, metrics.Discarded, // only while it happens
+			metrics.HotKeyShare: // these are too few records
 		default:
 			assert.True(t, w.all[m.Name], "%s was never reported", m.Name)
 		}
 	}
 	w.mu.Unlock()
+}
+
+// A key that all records have is told of by metric and status.
+func TestHotKeyIsTold(t *testing.T) {
+	t.Parallel()
+	b := start(t, map[string]int32{"clicks": 1})
+	recs := make([]kafkatest.Record, 6000)
+	for i := range recs {
+		recs[i] = kafkatest.Record{Topic: "clicks", Key: []byte("all"), Value: []byte("v")}
+	}
+	b.write(t, recs...)
+	topo := stream.New("hot")
+	topo.FromKeyed(source.KafkaKeyed(b.name("clicks"), codec.String, codec.String)).Count("clicks-by-page")
+	w := &watcher{all: map[string]bool{}}
+	in := run(t, topo, b.config(t.TempDir(), func(c *stream.Config) {
+		c.Metrics, c.MetricsInterval = []metrics.Receiver{w}, 10*time.Millisecond
+	}))
+	id := in.tasks(t, 1)[0]
+	w.until(t, "millstream_hot_key_share{"+id+","+b.name("clicks")+"}", is(1))
+	in.until(t, "a hot key", func(s stream.Status) bool {
+		return len(s.Tasks[0].HotKeys[b.name("clicks")+"/0"]) == 1 && s.Tasks[0].HotKeys[b.name("clicks")+"/0"][0] == 1
+	})
+	in.stop(t)
 }
 
 // Somebody is told that a partition lags, and that it does not any more.

@@ -120,7 +120,8 @@ func KeyedSource[K comparable, V any](p *task.Port, s Reader, key codec.Codec[K]
 	keys := interner[K]{codec: key}
 	nullKeys := nullTest[K]() != nil
 	s.nulls = nullTest[V]() != nil
-	p.Op = s.Op
+	hot := &task.HotKeys{}
+	p.Op, p.Hot = s.Op, hot
 	p.Run = func(c *task.Ctx, r *source.Record) {
 		if !s.check(c, r) {
 			return
@@ -133,6 +134,7 @@ func KeyedSource[K comparable, V any](p *task.Port, s Reader, key codec.Codec[K]
 				c.Reject(fmt.Errorf("decode key with codec %s: %w", key.Name(), err), nil)
 				return
 			}
+			hot.See(r.Key)
 		} else if !nullKeys {
 			c.Reject(ErrNullKey, &s.OnNullKey)
 			return

@@ -135,7 +135,7 @@ func (a *App) onRecover() { a.cfg.Logger.Info("state directory: there is room ag
 // begins from what is committed.
 func (a *App) sessions(ctx context.Context, st *store.Store, instance string, snapshots *snapshot.Loader) error {
 	owner := uuid.NewString()
-	bad := newBadLog(a.cfg.Logger)
+	bad, hot := newBadLog(a.cfg.Logger), newHotLog(a.cfg.Logger)
 	var epoch uint64 = 1
 	var fenced []time.Time
 	for try := 0; ; try++ {
@@ -151,7 +151,7 @@ func (a *App) sessions(ctx context.Context, st *store.Store, instance string, sn
 				return err
 			}
 			session = withFiles(session, a.prog, a.cfg.Guarantee, a.cfg.Logger)
-			e := &engine{cfg: &a.cfg, prog: a.prog, session: session, sharded: sharded, store: st, owner: owner, log: a.cfg.Logger, bad: bad, notes: a.notes, snapshots: snapshots, epoch: epoch,
+			e := &engine{cfg: &a.cfg, prog: a.prog, session: session, sharded: sharded, store: st, owner: owner, log: a.cfg.Logger, bad: bad, hot: hot, notes: a.notes, snapshots: snapshots, epoch: epoch,
 				now: func() int64 { return time.Now().UnixMilli() }}
 			a.notes.session()
 			err = runEngine(ctx, e, a.leave, a.fault, func() { a.engine.Store(e) })

@@ -132,6 +132,7 @@ func (e *engine) create(key slotKey, counts map[string]int32) error {
 	ctx, stop := context.WithCancel(e.run)
 	t.Call = e.caller(ctx, t)
 	t.Align(e.alignment)
+	e.hot.watch(t)
 	s := &slot{key: key, task: t, stop: stop, done: make(chan struct{})}
 	e.slots[key] = s
 	e.exchange.ready.Store(false)

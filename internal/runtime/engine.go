@@ -30,6 +30,7 @@ type engine struct {
 	log     *slog.Logger
 	now     func() int64 // the wall clock, ms since the epoch
 	bad     *badLog
+	hot     *hotLog
 	notes   *sampler
 	// snapshots is nil if there are none.
 	snapshots *snapshot.Loader

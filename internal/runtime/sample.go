@@ -307,6 +307,18 @@ func (p *points) ofTask(t *task.Task, now int64) {
 			p.add(metrics.StoreReads, float64(v.reads), id)
 		}
 	}
+	hot := map[string]float64{} // operators of several inputs may share a name
+	for _, port := range t.Ports {
+		if port.Hot != nil {
+			for _, k := range port.Hot.Top(1) {
+				name := t.Operators[port.Op].Name
+				hot[name] = max(hot[name], k.Share)
+			}
+		}
+	}
+	for name, share := range hot {
+		p.add(metrics.HotKeyShare, share, id, name)
+	}
 	counts := map[string]task.Counts{} // an operator's parts may share its name
 	for _, o := range t.Operators {
 		c := counts[o.Name]

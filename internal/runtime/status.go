@@ -22,6 +22,10 @@ type TaskStatus struct {
 	Lag int64
 	// Positions are the first unprocessed positions of the inputs, by "topic/partition".
 	Positions map[string]string
+	// HotKeys are the shares of the keys that come most often, the largest first, three at most, by "topic/partition" of the
+	// inputs whose records have keys: among the last 30,000 to 60,000 records or so, to within about 0.05. Nothing is said of
+	// an input before some 4,000 records.
+	HotKeys map[string][]float64
 	// Records were read since the task came to this instance. Of them some were late, skipped, or dead-lettered.
 	Records, Late, Skipped, DeadLettered uint64
 }
@@ -79,13 +83,18 @@ func (a *App) Status(ctx context.Context) []TaskStatus {
 }
 
 func status(t *task.Task) TaskStatus {
-	s := TaskStatus{ID: t.ID(), State: t.State().String(), Positions: map[string]string{}}
+	s := TaskStatus{ID: t.ID(), State: t.State().String(), Positions: map[string]string{}, HotKeys: map[string][]float64{}}
 	if w := t.Watermark(); w != eventtime.None {
 		s.Watermark = time.UnixMilli(w).UTC()
 	}
 	for _, p := range t.Ports {
 		if next, ok := p.Next(); ok {
 			s.Positions[p.Part.String()] = next.String()
+		}
+		if p.Hot != nil {
+			for _, k := range p.Hot.Top(3) {
+				s.HotKeys[p.Part.String()] = append(s.HotKeys[p.Part.String()], k.Share)
+			}
 		}
 		s.Lag += p.Lag()
 		s.Records += p.Read()

@@ -41,6 +41,7 @@ type Port struct {
 	Run  func(c *Ctx, r *source.Record)       // the compiled chain
 	Peek func(c *Ctx, r *source.Record) int64 // the event time of a record that is not run yet; nil: the record's own
 	Op   int32                                // the operator that Run begins with
+	Hot  *HotKeys                             // the keys that come most often; nil: its records have none
 
 	Input   eventtime.Input
 	Time    eventtime.Bounded
