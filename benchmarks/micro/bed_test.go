@@ -145,6 +145,15 @@ func numbers(topo *stream.Topology, topic string) stream.Keyed[int64, int64] {
 	return topo.FromKeyed(source.KafkaKeyed(topic, codec.Int64, codec.Int64, source.MaxAhead(-1)))
 }
 
+// step is something that is done with so many records each time that do is called.
+type step struct {
+	records int
+	do      func()
+}
+
+// run measures a step, per record.
+func run(b *testing.B, s step) { perRecord(b, s.records, s.do) }
+
 // perRecord runs f for batches of n records until b.N records are done.
 func perRecord(b *testing.B, n int, f func()) {
 	b.ReportAllocs()

@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
-# run.sh [NAME] - the micro-benchmarks, six times each, into NAME.txt (default: latest) in this folder, for benchstat:
+# run.sh [NAME] - the micro-benchmarks, six times each, into results/NAME.txt (default: latest) in this folder, for benchstat:
 #
 #   benchmarks/micro/run.sh before          # then change something
 #   benchmarks/micro/run.sh after
-#   go run golang.org/x/perf/cmd/benchstat@latest benchmarks/micro/before.txt benchmarks/micro/after.txt
+#   cd benchmarks/micro/results && go run golang.org/x/perf/cmd/benchstat@latest before.txt after.txt
 #
-# The steps of a record: decode, chain of 1, 4 and 16 operators, window assignment, cache hit and miss, join probe, session
-# merge, timer; of an epoch: encode, batch, apply; exchange in memory; restore; the store's reads and writes.
+# The steps of a record: decode, chain of 1, 4 and 16 operators, window assignment, cache hit and miss, windows, join probe,
+# session merge, timer, pattern, handles of state, sink, adding up before a repartition, exchange in memory; of an epoch: encode,
+# batch, apply; restore; the store's reads and writes; the sketch of hot keys.
 # Environment: COUNT (6), BENCHTIME (0.5s), BENCH (a pattern, default all).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export GOTOOLCHAIN=auto
-out=benchmarks/micro/${1:-latest}.txt
-go test -run '^$' -bench "${BENCH:-.}" -benchmem -count "${COUNT:-6}" -benchtime "${BENCHTIME:-0.5s}" \
-  ./benchmarks/micro ./stream ./internal/store | tee "$out.new"
+out=benchmarks/micro/results/${1:-latest}.txt
+mkdir -p benchmarks/micro/results
+go test -run '^$' -bench "${BENCH:-.}" -skip RestoreWays -benchmem -count "${COUNT:-6}" -benchtime "${BENCHTIME:-0.5s}" \
+  ./benchmarks/micro ./internal/store ./internal/task | tee "$out.new"
 mv "$out.new" "$out"
