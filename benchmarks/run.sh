@@ -6,8 +6,9 @@
 #                                 most 8 minutes after --prepare
 #   run.sh                        all of it, on 2,000,000 records, against Kafka Streams and Flink too; about an hour
 #
-#   --only W1,W2                  of W1 W2 W3 W4 W5 (catch-up), latency (paced), recovery, size (recovery with 1 GB and with 10 GB of state,
-#                                 not in the default: 40 GB of disk), burst; and, without a broker, nexmark-q0 and so on, or nexmark for all of its queries; kinesis, on the Kinesis for tests
+#   --only W1,W2                  of W1 W2 W3 W4 W5 (catch-up), W3-zipf (skewed keys), latency (paced), recovery, size (recovery with 1 GB
+#                                 and with 10 GB of state, not in the default: 40 GB of disk), burst; and, without a broker,
+#                                 nexmark-q0 and so on, or nexmark for all of its queries; kinesis, on the Kinesis for tests
 #   --rounds N                    rounds, 3 (1 of latency and burst, unless --rounds is given)
 #   --peers by-hand,kafka-streams,flink   engines beside Millstream, each where it has the workload
 #   --guarantee exactly-once|at-least-once   of the catch-up workloads
@@ -60,7 +61,7 @@ if [[ $quick == yes ]]; then
   [[ -n $only || -n $peers ]] || nexmark_flink=yes
   : "${only:=W1,W2,nexmark-q5}" "${records:=1000000}" "${peers:=by-hand}" "${seconds:=12}"
 else
-  : "${only:=W1,W2,W3,W4,W5,latency,recovery,burst,kinesis}" "${records:=2000000}" "${peers:=by-hand,kafka-streams,flink}" "${seconds:=40}"
+  : "${only:=W1,W2,W3,W4,W5,W3-zipf,latency,recovery,burst,kinesis}" "${records:=2000000}" "${peers:=by-hand,kafka-streams,flink}" "${seconds:=40}"
 fi
 nj=$((records / 4)) nkv=$((records / 2))
 # shellcheck source=modes/nexmark.sh
@@ -68,7 +69,7 @@ source "$here/modes/nexmark.sh"
 only=$(sed "s/\bnexmark\(,\|\$\)/$nexmark_all\1/" <<<"$only")
 IFS=, read -ra parts <<<"$only"
 IFS=, read -ra engines <<<"millstream,$peers"
-for w in "${parts[@]}"; do [[ $w =~ ^(W[1-5]|latency|recovery|size|burst|kinesis)$ || ,$nexmark_all, == *,$w,* ]] || die "unknown part '$w'"; done
+for w in "${parts[@]}"; do [[ $w =~ ^(W[1-5]|W3-zipf|latency|recovery|size|burst|kinesis)$ || ,$nexmark_all, == *,$w,* ]] || die "unknown part '$w'"; done
 for e in "${engines[@]}"; do [[ $e =~ ^(millstream|by-hand|kafka-streams|flink)$ ]] || die "unknown engine '$e'"; done
 [[ ,$peers, != *,flink,* ]] || nexmark_flink=yes
 has() { local e; for e in "${engines[@]}"; do [[ $e != "$1" ]] || return 0; done; return 1; }
@@ -143,6 +144,8 @@ record_failure() { # workload mode engine round status log
 
 # shellcheck source=modes/catchup.sh
 source "$here/modes/catchup.sh"
+# shellcheck source=modes/zipf.sh
+source "$here/modes/zipf.sh"
 # shellcheck source=modes/latency.sh
 source "$here/modes/latency.sh"
 # shellcheck source=modes/recovery.sh
@@ -155,10 +158,11 @@ source "$here/modes/burst.sh"
 source "$here/modes/kinesis.sh"
 
 workloads=()
-for p in "${parts[@]}"; do [[ $p != W* ]] || workloads+=("$p"); done
+for p in "${parts[@]}"; do [[ $p != W? ]] || workloads+=("$p"); done
 [[ ${#workloads[@]} -eq 0 ]] || catchup "${rounds:-3}" "${workloads[@]}"
 for p in "${parts[@]}"; do
   case $p in
+    W3-zipf) zipf_load; zipf "${rounds:-3}" ;;
     latency) latency "${rounds:-1}" ;;
     recovery) recovery "${rounds:-3}" ;;
     size) size "${rounds:-5}" ;;
@@ -173,7 +177,7 @@ expect=millstream
 for e in "${engines[@]}"; do
   case $e in # an engine is expected only where it has a part
     by-hand | flink) [[ ${#workloads[@]} -eq 0 && ,$only, != *,latency,* ]] || expect+=,$e ;;
-    kafka-streams) [[ $only == burst || $only == size || $brokered -eq 0 ]] || expect+=,$e ;;
+    kafka-streams) [[ $only =~ ^((burst|size|W3-zipf)(,|$))+$ || $brokered -eq 0 ]] || expect+=,$e ;;
   esac
 done
 [[ ,$only, != *,kinesis,* ]] || expect+=,bare-sdk

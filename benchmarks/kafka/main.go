@@ -29,7 +29,7 @@ import (
 )
 
 var (
-	workload  = flag.String("workload", "W1", "W1 (filter and map), W2 (windowed count), W3 (the same behind a repartition), W4 (join of two streams), W5 (stream and table) or KV (a table)")
+	workload  = flag.String("workload", "W1", "W1 (filter and map), W2 (windowed count), W3 (the same behind a repartition), W3-zipf (its newest values at each commit, with skewed keys), W4 (join of two streams), W5 (stream and table) or KV (a table)")
 	emit      = flag.String("emit", "update", "what W2 and W3 write: every update, or the newest value at each commit")
 	guarantee = flag.String("guarantee", "exactly-once", "exactly-once or at-least-once")
 	brokers   = flag.String("brokers", "127.0.0.1:19092", "addresses, with commas")
@@ -38,6 +38,7 @@ var (
 	workers   = flag.Int("workers", runtime.GOMAXPROCS(0), "goroutines that process records")
 	follow    = flag.Bool("follow", false, "go on until SIGINT or SIGTERM instead of stopping at the end")
 	only      = flag.Int64("n", 0, "stop after so many records; default: those that are in the input at the start")
+	merges    = flag.Bool("merge", true, "W3-zipf: the aggregate can be merged, so that records are added up before the repartition")
 	commit    = flag.Duration("commit", 100*time.Millisecond, "commit interval")
 	profile   = flag.String("profile", "throughput", "throughput or latency")
 	exchange  = flag.String("exchange", "topic", "topic or memory")
@@ -173,15 +174,29 @@ type meter struct {
 	cpu1    atomic.Int64 // CPU microseconds at the first record, and at 30% and 95% of the input
 	t30     atomic.Int64
 	t95     atomic.Int64
+	began   atomic.Int64 // nanoseconds from start to the first record
+	last    atomic.Int64 // and, of W3-zipf, to the last result
 	done    context.CancelFunc
 }
 
 // read counts a record that was processed. At the last one the application is told to stop: Run commits what was
 // processed before it returns. With -follow it says so, and goes on.
 func (m *meter) read() {
+	if n := m.processed(); n != m.total {
+		return
+	} else if *follow {
+		fmt.Fprintf(os.Stderr, "PROCESSED %d\n", n)
+	} else {
+		m.done()
+	}
+}
+
+// processed counts a record, and returns how many there have been.
+func (m *meter) processed() int64 {
 	n := m.records.Add(1)
 	if n == 1 {
 		m.first.Store(sinceExec().Milliseconds())
+		m.began.Store(int64(time.Since(m.start)))
 		m.cpu1.Store(cpu())
 	}
 	switch n {
@@ -196,14 +211,7 @@ func (m *meter) read() {
 			}
 		}
 	}
-	if n != m.total {
-		return
-	}
-	if *follow {
-		fmt.Fprintf(os.Stderr, "PROCESSED %d\n", n)
-	} else {
-		m.done()
-	}
+	return n
 }
 
 // figures is the line that is printed.
@@ -227,6 +235,9 @@ type figures struct {
 func (m *meter) report() error {
 	n := m.records.Load()
 	secs := time.Since(m.start).Seconds()
+	if last := m.last.Load(); last > 0 {
+		secs = time.Duration(last - m.began.Load()).Seconds()
+	}
 	f := figures{
 		Workload: *workload, Emit: *emit, Guarantee: *guarantee, Workers: *workers,
 		Records: n, Outputs: m.outputs.Load(), Inserts: m.inserts.Load(), Seconds: secs, PeakRSS: int64(measure.PeakMiB()),

@@ -17,7 +17,7 @@ func topology(m *meter) (*stream.Topology, error) {
 	topo := stream.New("bench")
 	topics := strings.Split(*in, ",")
 	if want := inputs[*workload]; want == 0 {
-		return nil, fmt.Errorf("-workload %s: use W1, W2, W3, W4, W5 or KV", *workload)
+		return nil, fmt.Errorf("-workload %s: use W1, W2, W3, W3-zipf, W4, W5 or KV", *workload)
 	} else if len(topics) != want {
 		return nil, fmt.Errorf("-in %s: %s reads %d topics, with a comma between", *in, *workload, want)
 	}
@@ -35,6 +35,8 @@ func topology(m *meter) (*stream.Topology, error) {
 			KeyBy((*event).amountKey).
 			Repartition("by-amount", stream.Repartitioning{Partitions: 4}, eventCodec{}).
 			MapValues(func(_ string, e *event) stamp { return stamp(e.stamp()) }))
+	case "W3-zipf":
+		skewed(m, topo.From(source.Kafka[*event](topics[0], eventCodec{}, source.EndAtNow())))
 	case "W4":
 		left, right := keyed(topo, topics[0]).Peek(read), keyed(topo, topics[1]).Peek(read)
 		left.Join("pairs", right, window.Join{Before: 5 * time.Second, After: 5 * time.Second, Grace: 5 * time.Second},
@@ -60,7 +62,7 @@ func topology(m *meter) (*stream.Topology, error) {
 }
 
 // inputs is how many topics a workload reads.
-var inputs = map[string]int{"W1": 1, "W2": 1, "W3": 1, "W4": 2, "W5": 2, "KV": 1}
+var inputs = map[string]int{"W1": 1, "W2": 1, "W3": 1, "W3-zipf": 1, "W4": 2, "W5": 2, "KV": 1}
 
 func keyed(topo *stream.Topology, topic string) stream.Keyed[string, *event] {
 	return topo.FromKeyed(source.KafkaKeyed[string, *event](topic, codec.String, eventCodec{}))
@@ -81,6 +83,28 @@ func counted(m *meter, s stream.Keyed[string, stamp]) {
 	} else {
 		a.OnUpdate(toResult).To(to)
 	}
+}
+
+// skewed counts per amount, of which some are frequent, in tumbling windows behind a repartition. With FoldMerge records are
+// added up before it, with Fold each of them goes through it. The run ends when all is processed, since reading is not where
+// the last record is.
+func skewed(m *meter, s stream.Stream[*event]) {
+	add := func(c *count, e *event) { c.add(stamp(e.stamp())) }
+	merge := func(c *count, d count) { c.n, c.stamp = c.n+d.n, max(c.stamp, d.stamp) }
+	w := s.KeyBy(func(e *event) string { m.processed(); return e.amountKey() }).
+		Repartition("by-amount", stream.Repartitioning{Partitions: 8}, eventCodec{}).
+		Window(window.Tumbling{Size: 10 * time.Second, Grace: 5 * time.Second})
+	var a stream.Aggregated[string, *event, count]
+	if *merges {
+		a = w.FoldMerge("counts", add, merge, countCodec{})
+	} else {
+		a = w.Fold("counts", add, countCodec{})
+	}
+	a.OnCommit(func(k string, s window.Span, c count) result {
+		m.outputs.Add(1)
+		m.last.Store(int64(time.Since(m.start)))
+		return result{k, s.From, c}
+	}).To(sink.Kafka[result](*out, resultCodec{}).Keyed(func(dst []byte, r result) []byte { return r.appendKey(dst) }))
 }
 
 // event is the frozen value of 100 bytes; benchmarks/peers/by-hand/internal/bench has its layout.

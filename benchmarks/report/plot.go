@@ -22,7 +22,7 @@ var plots = []plot{
 }
 
 // Colours that differ also for the colour-blind (Okabe and Ito), readable on white and on black.
-var colours = map[string]string{ours: "#0072B2", "millstream-tenth": "#56B4E9", "by-hand": "#999999", "kafka-streams": "#E69F00", "flink": "#CC79A7"}
+var colours = map[string]string{ours: "#0072B2", "millstream-tenth": "#56B4E9", "by-hand": "#999999", "kafka-streams": "#E69F00", "flink": "#CC79A7", "unsplit": "#56B4E9"}
 
 const (
 	plotWidth = 760

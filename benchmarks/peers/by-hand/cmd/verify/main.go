@@ -42,6 +42,7 @@ func main() {
 	base := flag.Int64("base", 0, "event time of record 0 as the topics were loaded, ms")
 	update := flag.Bool("every-update", false, "w2, w3: every update must be there")
 	paced := flag.Bool("paced", false, "w1, w2: the input was paced, so its times are not known")
+	skew := flag.Float64("skew-amounts", 0, "w3: the amounts were loaded with this zipf exponent")
 	atLeastOnce := flag.Bool("at-least-once", false, "w1, w4, w5: a record may come more than once")
 	flag.Parse()
 	var c check
@@ -49,7 +50,7 @@ func main() {
 	case "w1", "w5":
 		c = newRecords(*w, *n, *base, *atLeastOnce, *paced)
 	case "w2", "w3":
-		c = newCounts(*w, *n, *base, *update, *paced)
+		c = newCounts(*w, *n, *base, *skew, *update, *paced)
 	case "w4":
 		c = newPairs(*nj, *base, *atLeastOnce)
 	default:
@@ -104,9 +105,12 @@ func read(topic string, f func(*kgo.Record)) (total int) {
 	return total
 }
 
-func events(n int, base int64, f func(key []byte, ts int64, v []byte)) {
+func events(n int, base int64, skew float64, f func(key []byte, ts int64, v []byte)) {
 	g := bench.NewGen(1, 0, 10_000)
 	g.StepUs, g.LateP, g.LateMs, g.BaseMs = 50, 0.05, 3*second, base
+	if skew > 0 {
+		g.SkewAmounts(skew)
+	}
 	v := make([]byte, bench.ValueSize)
 	for range n {
 		k, ts := g.Next(v, 0)
@@ -137,7 +141,7 @@ func newRecords(w string, n int, base int64, twice, paced bool) *records {
 		}
 	}
 	i := 0
-	events(n, base, func(key []byte, _ int64, v []byte) {
+	events(n, base, 0, func(key []byte, _ int64, v []byte) {
 		i++
 		if w == "w1" {
 			if binary.BigEndian.Uint32(v[bench.OffKind:]) >= 12 {
@@ -198,9 +202,9 @@ type counts struct {
 	bad       int
 }
 
-func newCounts(w string, n int, base int64, update, paced bool) *counts {
+func newCounts(w string, n int, base int64, skew float64, update, paced bool) *counts {
 	c := &counts{want: map[string]uint64{}, got: map[string]uint64{}, update: update, paced: paced}
-	events(n, base, func(key []byte, ts int64, v []byte) {
+	events(n, base, skew, func(key []byte, ts int64, v []byte) {
 		if w == "w3" {
 			key = fmt.Appendf(nil, "amt-%04d", binary.BigEndian.Uint32(v[bench.OffAmount:]))
 		}
