@@ -53,6 +53,9 @@ type held struct {
 func newGroup(mb *member, stream string) *group {
 	g := &group{member: mb, stream: stream, wake: make(chan struct{}, 1), held: map[string]*held{}, ended: map[string]uint64{}, alarms: map[AlarmKind]int{}}
 	g.table = &table{client: mb.Client, name: mb.Name(mb.app, stream), patience: mb.Failover / 3, logger: mb.logger}
+	if mb.Shared {
+		g.table.prefix = sharedPrefix(mb.app, stream)
+	}
 	g.start = cmp.Or(mb.Start, words[mb.starts[stream]])
 	g.leader = newLeader(g)
 	return g

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,6 +36,9 @@ import (
 type world struct {
 	*testing.T
 	server *kinesistest.Server
+	app    string
+	common string // the table that it has in common with others; "": it has one to itself
+	shared bool   // and it knows that: Table.Shared
 
 	mu      sync.Mutex
 	shards  []kinesis.Shard
@@ -56,7 +60,7 @@ func scenario(t *testing.T, o kinesistest.Options, test func(*world)) {
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, server: s, records: map[string]uint64{}}
+		w := &world{T: t, server: s, app: "app", records: map[string]uint64{}}
 		defer func() {
 			for _, l := range w.lines {
 				l.arrive()
@@ -151,6 +155,7 @@ func (l *line) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
+	l.owns(r.Header.Get("X-Amz-Target"), body)
 	l.mu.Lock()
 	if l.cut && l.late == nil {
 		l.late = make(chan struct{})
@@ -198,6 +203,7 @@ func (l *line) send(r *http.Request, body []byte) (*http.Response, error) {
 		return nil, err
 	}
 	a := out.Attributes
+	a.LeaseKey.S = strings.TrimPrefix(a.LeaseKey.S, l.table().prefix)
 	counter, _ := a.LeaseCounter.N.Int64()
 	sub, _ := a.CheckpointSubSequenceNumber.N.Int64()
 	l.parents(a.LeaseKey.S)
@@ -205,6 +211,22 @@ func (l *line) send(r *http.Request, body []byte) (*http.Response, error) {
 	l.writes = append(l.writes, write{l.name, a.LeaseKey.S, a.Checkpoint.S, counter, sub})
 	l.world.mu.Unlock()
 	return resp, nil
+}
+
+// owns checks that a request, if it is about one row, is about one of this application's. Where applications have instances of the
+// same names, which they have not outside of tests, one that does not share its table may look at a row to see that it is none of its own.
+func (l *line) owns(action string, body []byte) {
+	var in struct {
+		Key, Item struct{ LeaseKey struct{ S string } }
+	}
+	assert.NoError(l, json.Unmarshal(body, &in))
+	switch key := cmp.Or(in.Key.LeaseKey.S, in.Item.LeaseKey.S); {
+	case key == "":
+	case l.shared:
+		assert.Truef(l, strings.HasPrefix(key, sharedPrefix(l.app, "s")), "%s of %s: %s", l.name, l.app, body)
+	case !strings.HasSuffix(action, ".GetItem"):
+		assert.NotContainsf(l, key, "/", "%s of %s: %s", l.name, l.app, body)
+	}
 }
 
 // parents checks, at the first checkpoint of a shard, that its parents were read to their ends.
@@ -261,10 +283,13 @@ func (w *world) join(name string, change ...func(*Table)) *instance {
 		defer w.mu.Unlock()
 		w.alarms = append(w.alarms, a)
 	}}
+	if w.common != "" {
+		table.Name, table.Shared = func(string, string) string { return w.common }, w.shared
+	}
 	for _, f := range change {
 		f(&table)
 	}
-	m, err := table.Join(w.Context(), kinesis.Member{App: "app", Instance: name, Incarnation: "1", Logger: slog.New(slog.DiscardHandler)})
+	m, err := table.Join(w.Context(), kinesis.Member{App: w.app, Instance: name, Incarnation: "1", Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(w, err)
 	i.Membership = m
 	w.within(5*time.Minute, "the shards are told of", func() bool { return m.Found(w.Context(), w.list()) == nil })
@@ -436,7 +461,11 @@ func (w *world) pass(d time.Duration) { <-time.After(d) }
 
 // table is the table as the test sees it.
 func (w *world) table() *table {
-	return &table{client: w.client(w.server.HTTPClient().Transport), name: "app-s", patience: time.Minute}
+	t := &table{client: w.client(w.server.HTTPClient().Transport), name: cmp.Or(w.common, tableName(w.app, "s")), patience: time.Minute}
+	if w.shared {
+		t.prefix = sharedPrefix(w.app, "s")
+	}
+	return t
 }
 
 // rows are the leases in it.

@@ -2,7 +2,7 @@
 // the Kinesis Client Library (KCL) 3.5 reads and writes too, and version 2 understands: instances of both may run side by
 // side, and hand shards to each other.
 //
-// One table belongs to one stream. Each shard has a row: who has it, how far it was processed, and a counter. Its holder
+// One table belongs to one stream, unless it is shared (shared.go). Each shard has a row: who has it, how far it was processed, and a counter. Its holder
 // raises the counter within a third of the time of failover; a lease whose counter stands still for that time has expired
 // (expiry.go). Every write of a lease says what owner and counter it expects, so an instance that lost a lease without
 // knowing it, because it was frozen or cut off, changes nothing any more (edit.go). An answer that is lost is not guessed
@@ -51,6 +51,11 @@ type Table struct {
 	// Name is the name of a stream's table; nil: "<application>-<stream>". The KCL's table is named as its application.
 	Name func(app, stream string) string
 
+	// Shared keeps the leases of several applications, and of several streams of each, in the table that Name says: the
+	// keys of rows begin with the application and the stream, and nobody sees or touches those of others. Instances of one application must
+	// agree on it. The Kinesis Client Library cannot take part, and must not use the table.
+	Shared bool
+
 	// Start is the sources', by default; another one is an error when the application runs.
 	Start Start
 
@@ -73,6 +78,8 @@ func (t Table) Check() error {
 	switch {
 	case t.Client == nil:
 		return errors.New("lease: Table.Client is missing")
+	case t.Shared && t.Name == nil:
+		return errors.New("lease: Table.Shared is set, and Table.Name does not say which table is shared")
 	case t.Start != "" && t.Start != TrimHorizon && t.Start != Latest && t.Start != AtTimestamp:
 		return fmt.Errorf("lease: Table.Start is %q: TrimHorizon, Latest or AtTimestamp is expected", t.Start)
 	case t.Failover != 0 && t.Failover < time.Second:
@@ -87,8 +94,10 @@ var refused = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
 
 // tableName is the default name. Of an ARN the last part counts.
 func tableName(app, stream string) string {
-	return refused.ReplaceAllString(app+"-"+stream[strings.LastIndex(stream, "/")+1:], "_")
+	return refused.ReplaceAllString(app+"-"+lastPart(stream), "_")
 }
+
+func lastPart(stream string) string { return stream[strings.LastIndex(stream, "/")+1:] }
 
 // Join implements kinesis.Leases. The instance is known to the others by its name and the start of its process, so that what a
 // former process still writes is not taken for its own.

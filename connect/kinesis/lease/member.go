@@ -3,9 +3,11 @@ package lease
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 
+	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/connect/kinesis"
 	"github.com/millstream-go/millstream/source"
 )
@@ -143,6 +145,9 @@ func (mb *member) opening(ctx context.Context, stream string) (*group, error) {
 		return g, nil
 	}
 	g := newGroup(mb, stream)
+	if err := mb.apart(g); err != nil {
+		return nil, err
+	}
 	if err := g.table.open(ctx); err != nil {
 		return nil, err
 	}
@@ -150,6 +155,18 @@ func (mb *member) opening(ctx context.Context, stream string) (*group, error) {
 	mb.groups[stream] = g
 	mb.mu.Unlock()
 	return g, nil
+}
+
+// apart says what is wrong if another stream of the application has the same rows: ids of shards are the same in each stream.
+func (mb *member) apart(g *group) error {
+	mb.mu.Lock()
+	defer mb.mu.Unlock()
+	for _, other := range mb.groups {
+		if other.table.name == g.table.name && other.table.prefix == g.table.prefix {
+			return fmt.Errorf("lease: the streams %s and %s would have the same rows of table %s: let Table.Name return another table for each, or set Table.Shared if their names differ: %w", other.stream, g.stream, g.table.name, connect.ErrStop)
+		}
+	}
+	return nil
 }
 
 // Checkpoint implements kinesis.Membership.

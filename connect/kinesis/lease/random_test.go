@@ -38,13 +38,22 @@ type chaos struct {
 }
 
 func (c *chaos) run() {
-	c.open(3, 0)
-	c.come()
+	c.begin()
 	for range 60 {
 		c.step()
 		c.pass(time.Duration(c.r.IntN(8000)) * time.Millisecond)
 	}
 	c.server.Heal()
+	c.finish()
+}
+
+func (c *chaos) begin() {
+	c.open(3, 0)
+	c.come()
+}
+
+// finish lets all lines work, waits until all is as it should be, and checks what has happened.
+func (c *chaos) finish() {
 	for _, i := range c.live {
 		i.line.set(false, false)
 		i.line.arrive()

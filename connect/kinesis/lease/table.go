@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -15,10 +16,12 @@ import (
 	"github.com/millstream-go/millstream/connect/kinesis"
 )
 
-// table is the lease table of one stream. Each call to it ends after patience.
+// table is the leases of one stream: a table, or the rows of one whose keys begin with a prefix (shared.go). Each call to it ends
+// after patience.
 type table struct {
 	client   *dynamodb.Client
 	name     string
+	prefix   string
 	indexed  bool // the table has the index by owner; those that version 2 of the library made have not
 	patience time.Duration
 	logger   *slog.Logger
@@ -116,14 +119,23 @@ func (t *table) create(ctx context.Context) error {
 	return err
 }
 
-// scan reads the whole table. It need not be the newest state: every write says what it expects.
+// scan reads all rows. It need not be the newest state: every write says what it expects.
 func (t *table) scan(ctx context.Context) (items []item, err error) {
-	for p := dynamodb.NewScanPaginator(t.client, &dynamodb.ScanInput{TableName: &t.name}); p.HasMorePages(); {
+	in := &dynamodb.ScanInput{TableName: &t.name}
+	if t.prefix != "" {
+		in.FilterExpression = aws.String("begins_with(#k, :prefix)")
+		in.ExpressionAttributeNames, in.ExpressionAttributeValues = map[string]string{"#k": attrKey}, item{":prefix": text(t.prefix)}
+	}
+	for p := dynamodb.NewScanPaginator(t.client, in); p.HasMorePages(); {
 		page, err := t.page(ctx, p)
 		if err != nil {
 			return nil, t.wrap("scan", err)
 		}
-		items = append(items, page...)
+		for _, it := range page {
+			if it, ours := t.inward(it); ours {
+				items = append(items, it)
+			}
+		}
 	}
 	return items, nil
 }
@@ -149,9 +161,13 @@ func (t *table) owned(ctx context.Context, me string) (keys []string, err error)
 		}
 		return keys, err
 	}
-	p := dynamodb.NewQueryPaginator(t.client, &dynamodb.QueryInput{TableName: &t.name, IndexName: aws.String(index), KeyConditionExpression: aws.String("#o = :me"),
-		ExpressionAttributeNames: map[string]string{"#o": attrOwner}, ExpressionAttributeValues: item{":me": text(me)}})
-	for p.HasMorePages() {
+	in := &dynamodb.QueryInput{TableName: &t.name, IndexName: aws.String(index), KeyConditionExpression: aws.String("#o = :me"),
+		ExpressionAttributeNames: map[string]string{"#o": attrOwner}, ExpressionAttributeValues: item{":me": text(me)}}
+	if t.prefix != "" {
+		in.KeyConditionExpression = aws.String("#o = :me AND begins_with(#k, :prefix)")
+		in.ExpressionAttributeNames["#k"], in.ExpressionAttributeValues[":prefix"] = attrKey, text(t.prefix)
+	}
+	for p := dynamodb.NewQueryPaginator(t.client, in); p.HasMorePages(); {
 		ctx, cancel := t.call(ctx)
 		out, err := p.NextPage(ctx)
 		cancel()
@@ -160,7 +176,7 @@ func (t *table) owned(ctx context.Context, me string) (keys []string, err error)
 		}
 		for _, it := range out.Items {
 			if k, ok := it[attrKey].(*types.AttributeValueMemberS); ok {
-				keys = append(keys, k.Value)
+				keys = append(keys, strings.TrimPrefix(k.Value, t.prefix))
 			}
 		}
 	}
@@ -171,11 +187,14 @@ func (t *table) owned(ctx context.Context, me string) (keys []string, err error)
 func (t *table) get(ctx context.Context, key string) (item, error) {
 	ctx, cancel := t.call(ctx)
 	defer cancel()
-	out, err := t.client.GetItem(ctx, &dynamodb.GetItemInput{TableName: &t.name, Key: item{attrKey: text(key)}, ConsistentRead: aws.Bool(true)})
+	out, err := t.client.GetItem(ctx, &dynamodb.GetItemInput{TableName: &t.name, Key: t.key(key), ConsistentRead: aws.Bool(true)})
 	if err != nil {
 		return nil, t.wrap("read "+key, err)
 	}
-	return out.Item, nil
+	if it, ours := t.inward(out.Item); ours {
+		return it, nil
+	}
+	return nil, nil
 }
 
 // lease reads the row of a lease.
@@ -196,7 +215,7 @@ func (t *table) insert(ctx context.Context, it item) error {
 	ctx, cancel := t.call(ctx)
 	defer cancel()
 	e := &edit{}
-	_, err := t.client.PutItem(ctx, &dynamodb.PutItemInput{TableName: &t.name, Item: it, ConditionExpression: aws.String(e.absent(attrKey)), ExpressionAttributeNames: e.names})
+	_, err := t.client.PutItem(ctx, &dynamodb.PutItemInput{TableName: &t.name, Item: t.outward(it), ConditionExpression: aws.String(e.absent(attrKey)), ExpressionAttributeNames: e.names})
 	var miss *types.ConditionalCheckFailedException
 	if errors.As(err, &miss) {
 		return nil
@@ -208,7 +227,7 @@ func (t *table) insert(ctx context.Context, it item) error {
 func (t *table) replace(ctx context.Context, it item) error {
 	ctx, cancel := t.call(ctx)
 	defer cancel()
-	_, err := t.client.PutItem(ctx, &dynamodb.PutItemInput{TableName: &t.name, Item: it})
+	_, err := t.client.PutItem(ctx, &dynamodb.PutItemInput{TableName: &t.name, Item: t.outward(it)})
 	return t.wrap("write a row", err)
 }
 
@@ -217,7 +236,7 @@ func (t *table) replace(ctx context.Context, it item) error {
 func (t *table) apply(ctx context.Context, key string, e *edit) (row, error) {
 	ctx, cancel := t.call(ctx)
 	defer cancel()
-	in := &dynamodb.UpdateItemInput{TableName: &t.name, Key: item{attrKey: text(key)}, ReturnValues: types.ReturnValueAllNew}
+	in := &dynamodb.UpdateItemInput{TableName: &t.name, Key: t.key(key), ReturnValues: types.ReturnValueAllNew}
 	e.require("attribute_exists(" + e.name(attrKey) + ")")
 	in.UpdateExpression, in.ConditionExpression = aws.String(e.update()), aws.String(e.condition())
 	in.ExpressionAttributeNames, in.ExpressionAttributeValues = e.names, e.values
@@ -229,7 +248,8 @@ func (t *table) apply(ctx context.Context, key string, e *edit) (row, error) {
 	case err != nil:
 		return row{}, t.wrap("write "+key, err)
 	}
-	r, err := decode(out.Attributes)
+	it, _ := t.inward(out.Attributes)
+	r, err := decode(it)
 	return r, t.wrap("read", err)
 }
 
@@ -237,7 +257,7 @@ func (t *table) apply(ctx context.Context, key string, e *edit) (row, error) {
 func (t *table) remove(ctx context.Context, key string, e *edit) error {
 	ctx, cancel := t.call(ctx)
 	defer cancel()
-	in := &dynamodb.DeleteItemInput{TableName: &t.name, Key: item{attrKey: text(key)}}
+	in := &dynamodb.DeleteItemInput{TableName: &t.name, Key: t.key(key)}
 	if c := e.condition(); c != "" {
 		in.ConditionExpression, in.ExpressionAttributeNames, in.ExpressionAttributeValues = &c, e.names, e.values
 	}

@@ -183,7 +183,7 @@ func TestPositions(t *testing.T) {
 func TestCheck(t *testing.T) {
 	good := Table{Client: dynamodb.New(dynamodb.Options{Region: "x"})}
 	require.NoError(t, good.Check())
-	for says, bad := range map[string]Table{"Client": {}, "Start": {Client: good.Client, Start: "x"}, "Failover": {Client: good.Client, Failover: time.Millisecond}, "HandOver": {Client: good.Client, HandOver: -1}} {
+	for says, bad := range map[string]Table{"Client": {}, "Start": {Client: good.Client, Start: "x"}, "Failover": {Client: good.Client, Failover: time.Millisecond}, "HandOver": {Client: good.Client, HandOver: -1}, "Name": {Client: good.Client, Shared: true}} {
 		require.ErrorContains(t, bad.Check(), says)
 		_, err := bad.Join(t.Context(), kinesis.Member{})
 		require.ErrorContains(t, err, says)
