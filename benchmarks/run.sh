@@ -4,16 +4,18 @@
 #   run.sh --prepare              download and build everything, measure nothing
 #   run.sh --quick                W1 and W2 on 1,000,000 records against the loops by hand, Nexmark's q5 against Flink; at
 #                                 most 8 minutes after --prepare
-#   run.sh                        all of it, on 2,000,000 records, against Kafka Streams and Flink too; about an hour
+#   run.sh                        all of it, on 2,000,000 records, against Kafka Streams and Flink too; at most an hour on 2 cores
 #
-#   --only W1,W2                  of W1 W2 W3 W4 W5 (catch-up), W3-zipf (skewed keys), latency (paced), recovery, size (recovery with 1 GB
-#                                 and with 10 GB of state, not in the default: 40 GB of disk), burst; and, without a broker,
-#                                 nexmark-q0 and so on, or nexmark for all of its queries; kinesis, on the Kinesis for tests
-#   --rounds N                    rounds, 3 (1 of latency and burst, unless --rounds is given)
+#   --only W1,W2                  of W1 W2 W3 W4 W5 (catch-up), W3-zipf (skewed keys), large (more state than memory), latency
+#                                 (paced), recovery, size (recovery with 1 GB and with 10 GB of state, not in the default: 40 GB
+#                                 of disk), burst, idle; and, without a broker, nexmark-q0 and so on, or nexmark for all of its
+#                                 queries; scaling; kinesis, on the Kinesis for tests
+#   --rounds N                    rounds, 3 (1 of latency, burst and idle, unless --rounds is given; large has always 1)
 #   --peers by-hand,kafka-streams,flink   engines beside Millstream, each where it has the workload
 #   --guarantee exactly-once|at-least-once   of the catch-up workloads
-#   --records N                   records of the main topic; half as many keys in recovery
-#   --seconds N                   length of a paced run, of which the first quarter is not counted; 40, with --quick 12
+#   --records N                   records of the main topic; half as many keys in recovery, four times as many records of large
+#   --seconds N                   length of a paced run of Millstream, of which the first quarter is not counted; 40, with
+#                                 --quick 12; three fifths of it for the others
 #   --workers N                   Millstream's workers; default: its own
 #   --verify-all                  check outputs in every round, not only in the first
 #   --keep DIR                    leave the run's files (logs, runs.jsonl) in DIR
@@ -56,22 +58,22 @@ while [[ $# -gt 0 ]]; do
 done
 [[ $guarantee == exactly-once || $guarantee == at-least-once ]] || die "--guarantee must be exactly-once or at-least-once"
 [[ -z $rounds || $rounds =~ ^[1-9][0-9]*$ ]] || die "--rounds must be a number"
-nexmark_flink=no # whether Flink runs the Nexmark queries
+with_nexmark_flink=no # whether Flink runs the Nexmark queries
 if [[ $quick == yes ]]; then
-  [[ -n $only || -n $peers ]] || nexmark_flink=yes
+  [[ -n $only || -n $peers ]] || with_nexmark_flink=yes
   : "${only:=W1,W2,nexmark-q5}" "${records:=1000000}" "${peers:=by-hand}" "${seconds:=12}"
 else
-  : "${only:=W1,W2,W3,W4,W5,W3-zipf,latency,recovery,burst,kinesis}" "${records:=2000000}" "${peers:=by-hand,kafka-streams,flink}" "${seconds:=40}"
+  : "${only:=W1,W2,W3,W4,W5,W3-zipf,large,latency,recovery,burst,idle,nexmark,scaling,kinesis}" "${records:=2000000}" "${peers:=by-hand,kafka-streams,flink}" "${seconds:=40}"
 fi
-nj=$((records / 4)) nkv=$((records / 2))
+nj=$((records / 4)) nkv=$((records / 2)) nlarge=$((records * 4))
 # shellcheck source=modes/nexmark.sh
 source "$here/modes/nexmark.sh"
 only=$(sed "s/\bnexmark\(,\|\$\)/$nexmark_all\1/" <<<"$only")
 IFS=, read -ra parts <<<"$only"
 IFS=, read -ra engines <<<"millstream,$peers"
-for w in "${parts[@]}"; do [[ $w =~ ^(W[1-5]|W3-zipf|latency|recovery|size|burst|kinesis)$ || ,$nexmark_all, == *,$w,* ]] || die "unknown part '$w'"; done
+for w in "${parts[@]}"; do [[ $w =~ ^(W[1-5]|W3-zipf|large|latency|recovery|size|burst|idle|scaling|kinesis)$ || ,$nexmark_all, == *,$w,* ]] || die "unknown part '$w'"; done
 for e in "${engines[@]}"; do [[ $e =~ ^(millstream|by-hand|kafka-streams|flink)$ ]] || die "unknown engine '$e'"; done
-[[ ,$peers, != *,flink,* ]] || nexmark_flink=yes
+[[ ,$peers, != *,flink,* ]] || with_nexmark_flink=yes
 has() { local e; for e in "${engines[@]}"; do [[ $e != "$1" ]] || return 0; done; return 1; }
 lower() { tr 'W' 'w' <<<"$1"; }
 
@@ -90,10 +92,10 @@ prepare() {
   say "run.sh: broker"; "$kafka" fetch >/dev/null
   say "run.sh: programs"
   (cd "$here/peers/by-hand" && go build -o "$bin/" ./cmd/limit ./cmd/load ./cmd/verify ./cmd/lat ./cmd/lag)
-  (cd "$root" && go build -o "$bin/report" ./benchmarks/report && go build -o "$bin/nexmark" ./benchmarks/nexmark && go build -o "$bin/kinesis" ./benchmarks/kinesis)
+  (cd "$root" && go build -o "$bin/report" ./benchmarks/report && go build -o "$bin/nexmark" ./benchmarks/nexmark && go build -o "$bin/kinesis" ./benchmarks/kinesis && go build -o "$bin/scaling" ./benchmarks/scaling)
   [[ -n ${MILLSTREAM_BIN:-} ]] || (cd "$root" && go build -o "$bin/millstream" ./benchmarks/kafka)
   if has kafka-streams || [[ $prepare_only == yes ]]; then java_program kafka-streams ksbench/Bench; fi
-  if has flink || [[ $nexmark_flink == yes || $prepare_only == yes ]]; then java_program flink bench/EventsJob; fi
+  if has flink || [[ $with_nexmark_flink == yes || $prepare_only == yes ]]; then java_program flink bench/EventsJob; fi
 }
 prepare
 [[ $prepare_only == no ]] || { say "run.sh: prepared"; exit 0; }
@@ -115,7 +117,7 @@ trap 'exit 130' INT TERM
 mkdir -p "$tmp/logs"
 queries=() brokered=0 # parts that need a broker
 for p in "${parts[@]}"; do
-  case $p in nexmark-*) queries+=("$p") ;; kinesis) ;; *) brokered=$((brokered + 1)) ;; esac
+  case $p in nexmark-*) queries+=("$p") ;; kinesis | scaling) ;; *) brokered=$((brokered + 1)) ;; esac
 done
 if [[ $brokered -gt 0 ]]; then
   brokers=$("$kafka" start --fresh --port free --dir "$tmp/kafka" 2>"$tmp/logs/broker") || { cat "$tmp/logs/broker" >&2; die "the broker does not start"; }
@@ -142,47 +144,46 @@ record_failure() { # workload mode engine round status log
   printf '{"workload":"%s","mode":"%s","engine":"%s","round":%d,"error":"status %d, see its log (--keep)"}\n' "$1" "$2" "$3" "$4" "$5" >>"$runs"
 }
 
-# shellcheck source=modes/catchup.sh
-source "$here/modes/catchup.sh"
-# shellcheck source=modes/zipf.sh
-source "$here/modes/zipf.sh"
-# shellcheck source=modes/latency.sh
-source "$here/modes/latency.sh"
-# shellcheck source=modes/recovery.sh
-source "$here/modes/recovery.sh"
-# shellcheck source=modes/size.sh
-source "$here/modes/size.sh"
-# shellcheck source=modes/burst.sh
-source "$here/modes/burst.sh"
-# shellcheck source=modes/kinesis.sh
-source "$here/modes/kinesis.sh"
+for mode in catchup zipf large latency recovery size burst idle scaling kinesis; do
+  # shellcheck source=/dev/null
+  source "$here/modes/$mode.sh"
+done
+
+took=() # seconds of each part
+timed() { local t=$SECONDS; "$@"; took+=("$1 $((SECONDS - t))"); }
 
 workloads=()
 for p in "${parts[@]}"; do [[ $p != W? ]] || workloads+=("$p"); done
-[[ ${#workloads[@]} -eq 0 ]] || catchup "${rounds:-3}" "${workloads[@]}"
+[[ ${#workloads[@]} -eq 0 ]] || timed catchup "${rounds:-3}" "${workloads[@]}"
 for p in "${parts[@]}"; do
   case $p in
-    W3-zipf) zipf_load; zipf "${rounds:-3}" ;;
-    latency) latency "${rounds:-1}" ;;
-    recovery) recovery "${rounds:-3}" ;;
-    size) size "${rounds:-5}" ;;
-    burst) burst "${rounds:-1}" ;;
-    kinesis) kinesis_bench "${rounds:-3}" ;;
+    W3-zipf) zipf_load; timed zipf "${rounds:-3}" ;;
+    large) timed large ;;
+    latency) timed latency "${rounds:-1}" ;;
+    recovery) timed recovery "${rounds:-3}" ;;
+    size) timed size "${rounds:-5}" ;;
+    burst) timed burst "${rounds:-1}" ;;
+    idle) timed idle "${rounds:-1}" ;;
+    scaling) timed scaling "${rounds:-3}" ;;
+    kinesis) timed kinesis_bench "${rounds:-3}" ;;
   esac
 done
-[[ ${#queries[@]} -eq 0 ]] || nexmark "${rounds:-3}" "${queries[@]}"
+[[ ${#queries[@]} -eq 0 ]] || timed nexmark "${rounds:-3}" "${queries[@]}"
+say "run.sh: $SECONDS seconds in all; $(printf '%s, ' "${took[@]}" | sed 's/, $//')"
 
 # ---------------------------------------------------------------- the report
-expect=millstream
-for e in "${engines[@]}"; do
-  case $e in # an engine is expected only where it has a part
-    by-hand | flink) [[ ${#workloads[@]} -eq 0 && ,$only, != *,latency,* ]] || expect+=,$e ;;
-    kafka-streams) [[ $only =~ ^((burst|size|W3-zipf)(,|$))+$ || $brokered -eq 0 ]] || expect+=,$e ;;
+expect=millstream # and each engine that has one of the parts
+expected() { local e; for e in "$@"; do if has "$e" && [[ ,$expect, != *,$e,* ]]; then expect+=,$e; fi; done; }
+for p in "${parts[@]}"; do
+  case $p in
+    W1 | latency) expected by-hand kafka-streams flink ;;
+    W2) expected kafka-streams flink; [[ $guarantee == at-least-once ]] || expected by-hand ;;
+    W[345]) expected kafka-streams; [[ $guarantee == at-least-once ]] || expected by-hand ;;
+    large | recovery | idle) expected kafka-streams ;;
+    kinesis) expect+=,bare-sdk ;;
+    nexmark-*) [[ $with_nexmark_flink == no || ,$expect, == *,flink,* ]] || expect+=,flink ;;
   esac
 done
-[[ ,$only, != *,kinesis,* ]] || expect+=,bare-sdk
-[[ ${#workloads[@]} -eq 0 || ,$only, == *,W1,* || ,$only, == *,W2,* || ,$only, == *,latency,* ]] || expect=${expect/,flink/}
-[[ $nexmark_flink == no || ${#queries[@]} -eq 0 || $expect == *,flink* ]] || expect+=,flink
 version_of() { sed -n "s|^[[:space:]]*$2 \\(v[^ ]*\\).*|\\1|p" "$1" | head -1; }
 mkdir -p "$out_dir/plots"
 "$bin/report" -runs "$runs" -json "$out_dir/results.json" -md "$out_dir/results.md" -plots "$out_dir/plots" -expect "$expect" \

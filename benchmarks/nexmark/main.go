@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/millstream-go/millstream/benchmarks/measure"
+	"github.com/millstream-go/millstream/benchmarks/numbers"
 	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/stream"
 )
@@ -114,8 +115,8 @@ func (r run) do(ctx context.Context) (f figures, err error) {
 	defer func() { err = cmp.Or(err, os.RemoveAll(dir)) }()
 	g := newGenerator(r.jitter)
 	topo := stream.New(r.query)
-	q(topo.From(events(g)), time.Duration(r.jitter)*time.Millisecond).To(rows())
-	c := &connector{events: r.events, partitions: r.workers, every: r.every}
+	q(topo.From(numbers.Source[Event](decoder{g})), time.Duration(r.jitter)*time.Millisecond).To(numbers.Sink[Row](rowCodec{}))
+	c := &numbers.Connector{Events: r.events, Partitions: r.workers, Every: r.every}
 	interval := time.Second
 	if r.every > 0 {
 		interval = time.Hour
@@ -131,11 +132,13 @@ func (r run) do(ctx context.Context) (f figures, err error) {
 	if ctx.Err() != nil {
 		return f, fmt.Errorf("interrupted: %w", ctx.Err())
 	}
+	rows, sum := c.Rows()
+	wall, cpu, epochs := c.Measured()
 	n := float64(r.events)
-	f = figures{Query: r.query, Events: r.events, JitterMS: r.jitter, Workers: r.workers, Rows: c.rows.Load(), Hash: fmt.Sprintf("%016x", c.sum.Load()),
-		PerS: n / c.last.Wall.Sub(c.first.Wall).Seconds(), CPU: float64((c.last.CPU - c.first.CPU).Nanoseconds()) / 1e3 / n, PeakMiB: measure.PeakMiB(), Epochs: c.epochs}
+	f = figures{Query: r.query, Events: r.events, JitterMS: r.jitter, Workers: r.workers, Rows: rows, Hash: fmt.Sprintf("%016x", sum),
+		PerS: n / wall.Seconds(), CPU: float64(cpu.Nanoseconds()) / 1e3 / n, PeakMiB: measure.PeakMiB(), Epochs: epochs}
 	if r.query == "q12" {
-		f.Counted = c.sum.Load()
+		f.Counted = sum
 	}
 	return f, nil
 }

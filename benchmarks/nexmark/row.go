@@ -31,7 +31,7 @@ func text(s string) uint64 {
 type rowCodec struct{}
 
 func (rowCodec) Append(dst []byte, r Row) ([]byte, error) {
-	return binary.LittleEndian.AppendUint64(dst, uint64(r)), nil
+	return binary.BigEndian.AppendUint64(dst, uint64(r)), nil
 }
-func (rowCodec) Decode(b []byte) (Row, error) { return Row(binary.LittleEndian.Uint64(b)), nil }
+func (rowCodec) Decode(b []byte) (Row, error) { return Row(binary.BigEndian.Uint64(b)), nil }
 func (rowCodec) Name() string                 { return "row" }

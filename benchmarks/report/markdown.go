@@ -18,8 +18,10 @@ type column struct{ head, metric, format string }
 
 var tables = []table{
 	{"Full topics, read from start to end. CPU is user and system time of the engine's process per input record, from its start to its last commit; steady is from 30 to 95 percent of the input.",
-		func(r Row) bool { return !paced(r) && r.Workload != "recovery" && r.Workload != "burst" },
-		[]column{{"CPU µs/record", "cpu_us_per_record", "%.2f"}, {"steady", "cpu_us_per_record_steady", "%.2f"}, {"records/s", "records_per_s", ""}, {"peak RSS MiB", "peak_rss_mib", "%.0f"}}},
+		func(r Row) bool {
+			return !paced(r) && !scaling(r) && r.Workload != "recovery" && r.Workload != "burst" && r.Workload != "idle"
+		},
+		[]column{{"CPU µs/record", "cpu_us_per_record", "%.2f"}, {"steady", "cpu_us_per_record_steady", "%.2f"}, {"records/s", "records_per_s", ""}, {"peak RSS MiB", "peak_rss_mib", "%.0f"}, {"first record ms", "first_ms", "%.0f"}}},
 	{"20,000 records per second. Latency is from the sending of a record to the reading of its result (read_committed); CPU without the start.",
 		paced,
 		[]column{{"p50 ms", "p50_ms", "%.1f"}, {"p99 ms", "p99_ms", "%.1f"}, {"CPU µs/record", "cpu_us_per_record", "%.2f"}, {"peak RSS MiB", "peak_rss_mib", "%.0f"}}},
@@ -29,7 +31,15 @@ var tables = []table{
 	{"Burst: the largest lag, and the seconds for which more than 5,000 records (half a second) were not committed.",
 		func(r Row) bool { return r.Workload == "burst" },
 		[]column{{"peak lag", "peak_lag", "%.0f"}, {"lag s", "lag_s", "%.1f"}, {"peak RSS MiB", "peak_rss_mib", "%.0f"}}},
+	{"Idle: an application on an empty topic.",
+		func(r Row) bool { return r.Workload == "idle" },
+		[]column{{"CPU, % of a core", "cpu_percent", "%.2f"}, {"RSS MiB", "rss_mib", "%.0f"}, {"peak RSS MiB", "peak_rss_mib", "%.0f"}}},
+	{"Scaling, in one process and without a broker.",
+		scaling,
+		[]column{{"CPU µs/record", "cpu_us_per_record", "%.3f"}, {"records/s", "records_per_s", ""}, {"CPU ns/operator", "cpu_ns_per_operator", "%.1f"}}},
 }
+
+func scaling(r Row) bool { return strings.HasPrefix(r.Workload, "scaling ") }
 
 func paced(r Row) bool { return strings.HasPrefix(r.Mode, "paced") }
 

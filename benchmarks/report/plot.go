@@ -31,14 +31,20 @@ const (
 	groupGap  = 12
 )
 
-// writePlots writes the charts for which there are figures.
+// writePlots writes the charts and curves for which there are figures.
 func (r *Results) writePlots(dir string) error {
+	svgs := map[string]string{}
 	for _, p := range plots {
-		svg := p.draw(r.Rows)
+		svgs[p.file] = p.draw(r.Rows)
+	}
+	for _, c := range curves {
+		svgs[c.file] = c.draw(r.Rows)
+	}
+	for file, svg := range svgs {
 		if svg == "" {
 			continue
 		}
-		if err := os.WriteFile(filepath.Join(dir, p.file), []byte(svg), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(svg), 0o644); err != nil {
 			return fmt.Errorf("writing a plot: %w", err)
 		}
 	}

@@ -49,7 +49,8 @@ func (f *Figures) UnmarshalJSON(b []byte) error {
 // metrics are the figures that are summarized, in the order of the tables.
 var metrics = []string{
 	"cpu_us_per_record", "cpu_us_per_record_steady", "records_per_s",
-	"p50_ms", "p99_ms", "first_ms", "first_cpu_s", "peak_lag", "lag_s", "peak_rss_mib",
+	"p50_ms", "p99_ms", "first_ms", "first_cpu_s", "peak_lag", "lag_s", "peak_rss_mib", "rss_mib", "cpu_percent",
+	"cpu_ns_per_operator",
 }
 
 // Spread is the median of the rounds with the smallest and the largest.
@@ -70,6 +71,7 @@ type Row struct {
 	Workload string            `json:"workload"`
 	Mode     string            `json:"mode"`
 	Engine   string            `json:"engine"`
+	Size     float64           `json:"size,omitempty"` // of what grows from row to row: workers, keys, partitions, operators
 	Rounds   int               `json:"rounds"`
 	Records  int64             `json:"records"`
 	Outputs  Spread            `json:"outputs"`
@@ -171,14 +173,34 @@ func summarize(runs []Run, expect []string) *Results {
 			res.Ratios = append(res.Ratios, ratios(k, mine, byRow[k])...)
 		}
 	}
+	for _, c := range comparisons {
+		for _, k := range order {
+			if k.engine == ours && k.workload == c.workload && (k.mode == c.mode || c.mode == "" && k.mode != c.otherMode) {
+				res.Ratios = append(res.Ratios, c.ratio(k, byRow)...)
+			}
+		}
+	}
 	return res
+}
+
+// ratio is none if either row is not there.
+func (c comparison) ratio(k rowKey, byRow map[rowKey][]Run) []Ratio {
+	against := c.otherMode
+	if c.otherName != ours {
+		against = c.otherName + ", " + c.otherMode
+	}
+	v := perRound(byRow[k], byRow[rowKey{c.workload, c.otherMode, c.otherName}], c.metric)
+	if len(v) == 0 {
+		return nil
+	}
+	return []Ratio{newRatio(Ratio{Workload: k.workload, Mode: k.mode, Against: against, Metric: c.metric}, v, c.target, true)}
 }
 
 func newRow(k rowKey, runs []Run) Row {
 	row := Row{Workload: k.workload, Mode: k.mode, Engine: k.engine, Rounds: len(runs), Metrics: map[string]Spread{}, Verified: "not checked"}
 	var outs, loads []float64
 	for _, r := range runs {
-		row.Records = int64(r.Figures["records"])
+		row.Records, row.Size = int64(r.Figures["records"]), r.Figures["size"]
 		outs, loads = append(outs, r.Figures["outputs"]), append(loads, r.Load)
 		switch {
 		case r.Verified == "no":
@@ -209,33 +231,50 @@ func ratios(k rowKey, mine, theirs []Run) []Ratio {
 		if !hasTarget && (k.engine == nothing || strings.HasPrefix(m, "first_") && k.workload != "recovery") {
 			continue
 		}
-		var v []float64
-		for _, a := range mine {
-			for _, b := range theirs {
-				x, y := a.Figures[m], b.Figures[m]
-				switch {
-				case a.Round != b.Round || y <= 0:
-				case k.engine == nothing:
-					v = append(v, x)
-				case x > 0:
-					v = append(v, x/y)
-				}
-			}
+		v := perRound(mine, theirs, m)
+		if k.engine == nothing {
+			v = alone(mine, m)
 		}
-		if len(v) == 0 {
-			continue
+		if len(v) > 0 {
+			out = append(out, newRatio(Ratio{Workload: k.workload, Mode: k.mode, Against: k.engine, Metric: m}, v, t, hasTarget))
 		}
-		s := spread(v)
-		r := Ratio{Workload: k.workload, Mode: k.mode, Against: k.engine, Metric: m, Median: s.Median, Min: s.Min, Max: s.Max}
-		if hasTarget {
-			met := s.Median <= t.value
-			r.Bound = "at most"
-			if t.atLeast {
-				met, r.Bound = s.Median >= t.value, "at least"
-			}
-			r.Target, r.Met = t.value, &met
-		}
-		out = append(out, r)
 	}
 	return out
+}
+
+// perRound are the quotients of the rounds that both have.
+func perRound(mine, theirs []Run, metric string) (v []float64) {
+	for _, a := range mine {
+		for _, b := range theirs {
+			if x, y := a.Figures[metric], b.Figures[metric]; a.Round == b.Round && x > 0 && y > 0 {
+				v = append(v, x/y)
+			}
+		}
+	}
+	return v
+}
+
+// alone are the figures themselves. 0 stands for one that is not known, but for the CPU of who has nothing to do.
+func alone(mine []Run, metric string) (v []float64) {
+	for _, a := range mine {
+		if x, ok := a.Figures[metric]; x > 0 || ok && metric == "cpu_percent" {
+			v = append(v, x)
+		}
+	}
+	return v
+}
+
+// newRatio fills in the spread of the values and, if there is a target, whether it is met.
+func newRatio(r Ratio, v []float64, t target, hasTarget bool) Ratio {
+	s := spread(v)
+	r.Median, r.Min, r.Max = s.Median, s.Min, s.Max
+	if hasTarget {
+		met := s.Median <= t.value
+		r.Bound = "at most"
+		if t.atLeast {
+			met, r.Bound = s.Median >= t.value, "at least"
+		}
+		r.Target, r.Met = t.value, &met
+	}
+	return r
 }

@@ -62,7 +62,7 @@ func TestMissingEngine(t *testing.T) {
 	require.Empty(t, res.Failures)
 	require.Len(t, res.Rows, 3)
 	require.Equal(t, Row{Workload: "W1", Mode: "exactly-once", Engine: "other", Metrics: map[string]Spread{}, Verified: "not to be had"}, res.Rows[2])
-	require.Contains(t, res.markdown(), "| W1 | exactly-once | other |  |  |  |  |  | 0 | not to be had |")
+	require.Contains(t, res.markdown(), "| W1 | exactly-once | other |  |  |  |  |  |  | 0 | not to be had |")
 	require.Len(t, res.Ratios, 4)
 }
 
@@ -96,6 +96,52 @@ func TestOtherModes(t *testing.T) {
 	}, met)
 	require.Contains(t, res.markdown(), "| W1 | paced, latency, at-least-once | millstream | 4.0 (4.0 – 4.0) | 16.0 (16.0 – 16.0) |")
 	require.Contains(t, res.markdown(), "| recovery | killed | millstream | 400 (400 – 400) |")
+}
+
+// What is compared with a row of another mode, and how figures are bounded that are no ratios.
+func TestComparisons(t *testing.T) {
+	run := func(workload, mode, engine, figures string) string {
+		return `{"workload":"` + workload + `","mode":"` + mode + `","engine":"` + engine + `","round":1,"verified":"yes","load":1,"figures":{` + figures + "}}\n"
+	}
+	res := summaryOf(t, run("recovery", "snapshot", "millstream", `"first_ms":300`)+run("recovery", "wiped", "kafka-streams", `"first_ms":3000`)+
+		run("scaling nexmark-q5", "1 worker", "millstream", `"size":1,"records_per_s":1000`)+run("scaling nexmark-q5", "2 workers", "millstream", `"size":2,"records_per_s":1400`)+
+		run("scaling keys", "10,000 keys", "millstream", `"size":10000,"cpu_us_per_record":1`)+run("scaling keys", "100,000 keys", "millstream", `"size":100000,"cpu_us_per_record":1.5`)+
+		run("scaling keys", "1,000,000 keys", "millstream", `"size":1000000,"cpu_us_per_record":3`)+
+		run("idle", "W2, exactly-once", "millstream", `"cpu_percent":0.5,"rss_mib":40`)+run("idle", "W2, exactly-once", "kafka-streams", `"cpu_percent":6,"rss_mib":150`)+
+		run("W2 large", "update, exactly-once", "millstream", `"peak_rss_mib":320,"cpu_us_per_record":10,"records_per_s":100`)+
+		run("W2 large", "update, exactly-once", "kafka-streams", `"peak_rss_mib":900,"cpu_us_per_record":40,"records_per_s":20`), "millstream", "kafka-streams")
+	require.Empty(t, res.Failures)
+	met := map[string]bool{}
+	for _, q := range res.Ratios {
+		if q.Met != nil {
+			met[q.Workload+", "+q.Mode+" | "+q.Against+" | "+q.Metric] = *q.Met
+		}
+	}
+	require.Equal(t, map[string]bool{
+		"recovery, snapshot | kafka-streams, wiped | first_ms":               true,
+		"scaling nexmark-q5, 2 workers | 1 worker | records_per_s":           false,
+		"scaling keys, 100,000 keys | 10,000 keys | cpu_us_per_record":       true,
+		"scaling keys, 1,000,000 keys | 10,000 keys | cpu_us_per_record":     false,
+		"idle, W2, exactly-once | nothing | cpu_percent":                     true,
+		"idle, W2, exactly-once | kafka-streams | rss_mib":                   false,
+		"W2 large, update, exactly-once | nothing | peak_rss_mib":            false,
+		"W2 large, update, exactly-once | kafka-streams | cpu_us_per_record": true,
+		"W2 large, update, exactly-once | kafka-streams | records_per_s":     true,
+	}, met)
+	require.Equal(t, 100000.0, res.Rows[5].Size)
+	table := res.markdown()
+	require.Contains(t, table, "| idle | W2, exactly-once | millstream | 0.50 (0.50 – 0.50) | 40 (40 – 40) |")
+	require.Contains(t, table, "| scaling keys | 100,000 keys | millstream | 1.500 (1.500 – 1.500) |")
+
+	dir := t.TempDir()
+	require.NoError(t, res.writePlots(dir))
+	for file, has := range map[string]string{"scaling-keys.svg": ">1,000,000 keys</text>", "scaling-workers.svg": ">q5</text>"} {
+		svg, err := os.ReadFile(filepath.Join(dir, file))
+		require.NoError(t, err)
+		require.NoError(t, xml.Unmarshal(svg, new(struct{})), "an XML document")
+		require.Contains(t, string(svg), has)
+	}
+	require.NoFileExists(t, filepath.Join(dir, "scaling-operators.svg"), "no figures, no curve")
 }
 
 func TestPlots(t *testing.T) {

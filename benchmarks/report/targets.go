@@ -54,7 +54,13 @@ var targets = map[[3]string]target{
 	{"nexmark-q18", "flink", "cpu_us_per_record"}: {value: 0.6},
 	{"nexmark-q20", "flink", "cpu_us_per_record"}: {value: 0.9},
 
+	// From the start of the process to the first record.
+	{"W1", "by-hand", "first_ms"}:       {value: 1.5},
 	{"W1", "kafka-streams", "first_ms"}: {value: 1.0 / 5},
+
+	// More state than memory.
+	{"W2 large", "kafka-streams", "cpu_us_per_record"}: {value: 1.0 / 3},
+	{"W2 large", nothing, "peak_rss_mib"}:              {value: 256 * 1.2}, // the memory budget of the run and a fifth
 
 	// 85% of the records per CPU-second.
 	{"kinesis", "bare-sdk", "cpu_us_per_record"}: {value: 1 / 0.85},
@@ -77,7 +83,7 @@ var pacedTargets = map[[3]string]target{
 	{"latency, at-least-once", "kafka-streams", "peak_rss_mib"}:        {value: 1.0 / 4},
 }
 
-// otherTargets are for recovery, by case, and for the burst.
+// otherTargets are for recovery, by case, for the burst, and for an application that has nothing to do.
 var otherTargets = map[[3]string]target{
 	{"killed", nothing, "first_ms"}:                                 {value: 500},
 	{"killed, ten times the state", "millstream-tenth", "first_ms"}: {value: 1.5},
@@ -87,6 +93,29 @@ var otherTargets = map[[3]string]target{
 	{"clean", "kafka-streams", "peak_rss_mib"}:                      {value: 1.0 / 4},
 	{"dynamic", nothing, "first_ms"}:                                {value: 1000},
 	{"10, 10,000, 10 records/s", nothing, "peak_rss_mib"}:           {value: 256}, // the memory budget of the run
+	{"W2, exactly-once", nothing, "cpu_percent"}:                    {value: 1},
+	{"W2, exactly-once", "kafka-streams", "rss_mib"}:                {value: 1.0 / 4},
+}
+
+// comparison is of a row of Millstream's with a row of another mode. All else is compared within one mode.
+type comparison struct {
+	workload, mode       string // Millstream's row; any mode but the other one if ""
+	otherMode, otherName string // the row beside it; its engine
+	metric               string
+	target               target
+}
+
+var comparisons = []comparison{
+	// Kafka Streams has no snapshots: it reads the changelog.
+	{"recovery", "snapshot", "wiped", "kafka-streams", "first_ms", target{value: 1.0 / 4}},
+
+	{"scaling nexmark-q5", "2 workers", "1 worker", ours, "records_per_s", target{value: 1.5, atLeast: true}},
+	{"scaling nexmark-q7", "2 workers", "1 worker", ours, "records_per_s", target{value: 1.5, atLeast: true}},
+	{"scaling nexmark-q11", "2 workers", "1 worker", ours, "records_per_s", target{value: 1.5, atLeast: true}},
+	{"scaling nexmark-q18", "2 workers", "1 worker", ours, "records_per_s", target{value: 1.5, atLeast: true}},
+	{"scaling keys", "", "10,000 keys", ours, "cpu_us_per_record", target{value: 2}},
+	{"scaling partitions", "", "4 partitions", ours, "cpu_us_per_record", target{value: 2}},
+	{"scaling operators", "", "4 operators", ours, "cpu_ns_per_operator", target{value: 2}},
 }
 
 // targetOf finds a row's target: the one for its workload and emission first, then for its workload, then for all.
@@ -95,7 +124,7 @@ func targetOf(k rowKey, metric string) (target, bool) {
 		t, ok := pacedTargets[[3]string{mode, k.engine, metric}]
 		return t, ok
 	}
-	if k.workload == "recovery" || k.workload == "burst" {
+	if k.workload == "recovery" || k.workload == "burst" || k.workload == "idle" {
 		t, ok := otherTargets[[3]string{k.mode, k.engine, metric}]
 		return t, ok
 	}

@@ -12,10 +12,11 @@ import (
 // What was measured so far. The steady figures are those between 30 and 95 percent of the input: without the start, and
 // without the end, where the queues run dry.
 var (
-	t0, tFirst, t30, t95 time.Time
-	c30, c95, b30, b95   float64
-	n30, n95, done       int
-	outs, changelogN     int
+	t0, t30, t95       time.Time
+	first              time.Duration // from the start of the process to the first record
+	c30, c95, b30, b95 float64
+	n30, n95, done     int
+	outs, changelogN   int
 )
 
 // brokerCPU is 0 without -brokerpid.
@@ -29,7 +30,7 @@ func brokerCPU() float64 {
 // progress says that k more input records are processed.
 func progress(k int) {
 	if done == 0 && k > 0 {
-		tFirst = time.Now()
+		first = bench.SinceStart()
 	}
 	done += k
 	if t30.IsZero() && done >= *n*30/100 {
@@ -60,11 +61,12 @@ func report() {
 			"cpu_us_per_record":        cpu * 1e6 / float64(done),
 			"cpu_us_per_record_steady": (c95 - c30) * 1e6 / steadyN,
 			"peak_rss_mib":             bench.MemMB("VmHWM"),
+			"first_ms":                 first.Milliseconds(),
 			"load":                     bench.Load1(),
 		}))
 		return
 	}
 	fmt.Printf("RESULT go %s n=%d out=%d changelog=%d first_ms=%d run_s=%.2f rate=%.0f steady_rate=%.0f cpu_total_s=%.2f cpu_us_rec_total=%.3f cpu_us_rec_steady=%.3f broker_us_rec_steady=%.2f hwm_mib=%d load=%s\n",
-		*mode, done, outs, changelogN, tFirst.Sub(t0).Milliseconds(), total.Seconds(), float64(done)/total.Seconds(), float64(n95-n30)/t95.Sub(t30).Seconds(),
+		*mode, done, outs, changelogN, first.Milliseconds(), total.Seconds(), float64(done)/total.Seconds(), float64(n95-n30)/t95.Sub(t30).Seconds(),
 		cpu, cpu*1e6/float64(done), (c95-c30)*1e6/steadyN, (b95-b30)*1e6/steadyN, bench.MemMB("VmHWM"), bench.Load1())
 }

@@ -5,6 +5,8 @@
 //	w2, w3   the last count of every (key, window); with -every-update also that the counts run 1, 2, 3 … without hole
 //	w4       every expected pair once, with the right amount
 //
+// -keys, -width, -step and -late are those with which events was loaded, if not as the workloads define it.
+//
 // With -paced the input was written at a rate and carries the times of that moment, which are then not compared: w1 is
 // checked without its times, and w2 by the sum of all windows of each key.
 package main
@@ -44,6 +46,10 @@ func main() {
 	paced := flag.Bool("paced", false, "w1, w2: the input was paced, so its times are not known")
 	skew := flag.Float64("skew-amounts", 0, "w3: the amounts were loaded with this zipf exponent")
 	atLeastOnce := flag.Bool("at-least-once", false, "w1, w4, w5: a record may come more than once")
+	flag.IntVar(&input.keys, "keys", input.keys, "keys of events")
+	flag.IntVar(&input.width, "width", input.width, "digits of a key of events")
+	flag.Int64Var(&input.step, "step", input.step, "event time per record of events, µs")
+	flag.Float64Var(&input.late, "late", input.late, "share of late records of events")
 	flag.Parse()
 	var c check
 	switch *w {
@@ -105,9 +111,16 @@ func read(topic string, f func(*kgo.Record)) (total int) {
 	return total
 }
 
+// input is how events was loaded.
+var input = struct {
+	keys, width int
+	step        int64 // µs
+	late        float64
+}{10_000, 5, 50, 0.05}
+
 func events(n int, base int64, skew float64, f func(key []byte, ts int64, v []byte)) {
-	g := bench.NewGen(1, 0, 10_000)
-	g.StepUs, g.LateP, g.LateMs, g.BaseMs = 50, 0.05, 3*second, base
+	g := bench.NewGen(1, 0, input.keys)
+	g.Width, g.StepUs, g.LateP, g.LateMs, g.BaseMs = input.width, input.step, input.late, 3*second, base
 	if skew > 0 {
 		g.SkewAmounts(skew)
 	}

@@ -1,9 +1,11 @@
-package main
+// Package numbers is a connector within the process, for measurements without a broker: its source hands out the numbers
+// of events, from which an application makes them, and its sink counts rows.
+package numbers
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -18,50 +20,45 @@ import (
 
 // The names in the topologies.
 const (
-	system    = "nexmark"
-	eventName = "events"
-	rowName   = "rows"
+	system = "numbers"
+	input  = "events"
+	output = "rows"
 )
 
-// events is the source. Its records hold the number of an event; reading one is making the event.
-func events(g *generator) source.Source[Event] {
-	return source.Source[Event]{Spec: source.Spec{System: system, Name: eventName, MaxAhead: -1, Range: source.Range{End: source.EndNow}}, Value: decoder{g}}
+// End is the number of the record that comes last in each partition, behind all events.
+const End = ^uint64(0)
+
+// Source reads the numbers of events, eight bytes, big endian, as the codec says.
+func Source[V any](c codec.Codec[V]) source.Source[V] {
+	return source.Source[V]{Spec: spec(), Value: c}
 }
 
-// rows is the sink.
-func rows() sink.Sink[Row] {
-	return sink.Sink[Row]{Spec: sink.Spec{System: system, Name: rowName}, Value: rowCodec{}}
+// KeyedSource reads what Connector.Key gives as the key, in the same way.
+func KeyedSource[K comparable, V any](key codec.Codec[K], value codec.Codec[V]) source.KeyedSource[K, V] {
+	return source.KeyedSource[K, V]{Spec: spec(), Key: key, Value: value}
 }
 
-// decoder makes the event whose number was read.
-type decoder struct{ g *generator }
-
-var _ codec.Codec[Event] = decoder{}
-
-// endNumber stands for an event of endKind.
-const endNumber = ^uint64(0)
-
-func (d decoder) Decode(b []byte) (Event, error) {
-	n := binary.BigEndian.Uint64(b)
-	if n == endNumber {
-		return Event{Kind: endKind, Time: endTime}, nil
-	}
-	return d.g.event(n), nil
+func spec() source.Spec {
+	return source.Spec{System: system, Name: input, MaxAhead: -1, Range: source.Range{End: source.EndNow}}
 }
-func (decoder) Append(dst []byte, _ Event) ([]byte, error) {
-	return dst, errors.New("events are made, not written")
-}
-func (decoder) Name() string { return "mnx1" }
 
-// connector hands out the numbers of events, and counts the rows that come out.
+// Sink counts rows, and adds them up. The codec writes eight bytes, big endian.
+func Sink[V any](c codec.Codec[V]) sink.Sink[V] {
+	return sink.Sink[V]{Spec: sink.Spec{System: system, Name: output}, Value: c}
+}
+
+// Connector hands out the numbers of events, and counts the rows that come out.
 //
 // With P partitions, partition i has the events i, i+P, i+2P... There is no broker: the state store is what lasts, and
 // the commit point of an epoch is its synced batch. What the engine writes to changelogs, from which other machines
 // would restore, is dropped.
-type connector struct {
-	events     uint64
-	partitions int
-	every      uint64 // events of an epoch; 0: the epochs end by the clock alone
+type Connector struct {
+	Events     uint64
+	Partitions int
+	Key        func(event uint64) uint64 // nil: records without keys
+	Every      uint64                    // events of an epoch; 0: the epochs end by the clock alone
+	// Before is how many events come first, and are committed before what is measured begins: a multiple of Partitions.
+	Before uint64
 
 	rows, sum atomic.Uint64
 	epochs    int
@@ -69,69 +66,94 @@ type connector struct {
 	first, last measure.Reading
 }
 
-var _ connect.Connector = (*connector)(nil)
+// Rows are how many came out, and their sum.
+func (c *Connector) Rows() (count, sum uint64) { return c.rows.Load(), c.sum.Load() }
 
-func (c *connector) System() string { return system }
+// Measured is what it took from the first events (that are not Before) to the commit of the last one. It is there when the
+// application has ended.
+func (c *Connector) Measured() (wall, cpu time.Duration, epochs int) {
+	return c.last.Wall.Sub(c.first.Wall), c.last.CPU - c.first.CPU, c.epochs
+}
 
-func (c *connector) Check() []error { return nil }
+var _ connect.Connector = (*Connector)(nil)
 
-func (c *connector) Open(_ context.Context, app connect.App) (connect.Session, error) {
+func (c *Connector) System() string { return system }
+
+func (c *Connector) Check() []error { return nil }
+
+func (c *Connector) Open(_ context.Context, app connect.App) (connect.Session, error) {
 	if app.Guarantee != connect.ExactlyOnce {
 		return nil, fmt.Errorf("open %s: only exactly-once is measured: %w", system, connect.ErrStop)
 	}
-	s := &session{c: c, counts: map[string]int32{eventName: int32(c.partitions), rowName: 1}, changelogs: map[source.Partition]int64{}, committed: map[source.Partition]connect.Committed{},
-		free: make(chan *block, c.partitions*blocksPerPartition), cut: make(chan struct{}, 1), begin: make(chan struct{})}
+	s := &session{c: c, counts: map[string]int32{input: int32(c.Partitions), output: 1}, changelogs: map[source.Partition]int64{}, committed: map[source.Partition]connect.Committed{},
+		free: make(chan *block, c.Partitions*blocksPerPartition), cut: make(chan struct{}, 1), filled: make(chan struct{}), begin: make(chan struct{})}
 	for _, t := range app.Internal {
 		if t.Purpose == connect.Changelog {
-			s.counts[t.Name] = int32(c.partitions)
+			s.counts[t.Name] = int32(c.Partitions)
 		}
 	}
 	return s, nil
 }
 
 // length is the number of a partition's records: its events, and the end.
-func (c *connector) length(partition int32) uint64 {
-	p := uint64(c.partitions)
-	return (c.events+p-1-uint64(partition))/p + 1
+func (c *Connector) length(partition int32) uint64 {
+	p := uint64(c.Partitions)
+	return (c.Events+p-1-uint64(partition))/p + 1
 }
 
 const (
-	blockRecords = 1024
+	// mostRecords and allRecords are those of a block and of all blocks: with many partitions each has small ones, as
+	// answers of a broker are.
+	mostRecords, allRecords = 1024, 1 << 18
 	// blocksPerPartition are what a task has before it: one that it reads, and some so that it need not wait.
 	blocksPerPartition = 4
 )
 
+func blockRecords(partitions int) uint64 {
+	return uint64(min(mostRecords, max(allRecords/blocksPerPartition/partitions, 1)))
+}
+
 // block is the memory of a batch. It is used again once the task has processed it.
 type block struct {
 	partition int32
-	records   [blockRecords]source.Record
-	numbers   [8 * blockRecords]byte
+	records   []source.Record
+	numbers   []byte
 }
 
-func newBlock(partition int32) *block {
-	b := &block{partition: partition}
+// newBlock makes a block whose records have their values, and with keys those too, in one piece of memory.
+func newBlock(partition int32, records uint64, keys bool) *block {
+	b := &block{partition: partition, records: make([]source.Record, records), numbers: make([]byte, 16*records)}
 	for i := range b.records {
-		b.records[i].Value = b.numbers[8*i : 8*i+8 : 8*i+8]
+		b.records[i].Value = b.numbers[16*i : 16*i+8 : 16*i+8]
+		if keys {
+			b.records[i].Key = b.numbers[16*i+8 : 16*i+16 : 16*i+16]
+		}
 	}
 	return b
 }
 
 // put makes record k of the block the one at a position, of an event.
-func (b *block) put(k, at, event uint64) {
-	binary.BigEndian.PutUint64(b.numbers[8*k:], event)
-	b.records[k].Position = source.At(int64(at))
+func (b *block) put(k, at, event uint64, key func(event uint64) uint64) {
+	r := &b.records[k]
+	binary.BigEndian.PutUint64(r.Value, event)
+	if key != nil && event != End {
+		binary.BigEndian.PutUint64(r.Key, key(event))
+	}
+	r.Position = source.At(int64(at))
 }
 
 // session is the one that runs. It does not come again: a failure ends the program.
 type session struct {
-	c      *connector
+	c      *Connector
 	counts map[string]int32 // of topics
 	free   chan *block
 	cut    chan struct{} // an epoch has been cut
+	filled chan struct{} // Connector.Before is committed
 	begin  chan struct{} // every partition has been started
 
 	mu         sync.Mutex
 	started    int
+	full       bool                       // filled is closed
 	changelogs map[source.Partition]int64 // records written
 	committed  map[source.Partition]connect.Committed
 }
@@ -149,8 +171,8 @@ func (s *session) Limits(string) connect.Limits { return connect.Limits{} }
 // Run hands out events, block by block, to whichever partition has processed one.
 func (s *session) Run(ctx context.Context, h connect.Handler) error {
 	var parts []source.Partition
-	for i := range s.c.partitions {
-		parts = append(parts, source.Partition{Stream: eventName, Index: int32(i)})
+	for i := range s.c.Partitions {
+		parts = append(parts, source.Partition{Stream: input, Index: int32(i)})
 	}
 	h.Assigned(ctx, parts)
 	select {
@@ -159,10 +181,10 @@ func (s *session) Run(ctx context.Context, h connect.Handler) error {
 		return nil
 	}
 	s.c.first = measure.Read()
-	f := &feed{session: s, h: h, next: make([]uint64, s.c.partitions), quota: make([]uint64, s.c.partitions)}
+	f := &feed{session: s, h: h, next: make([]uint64, s.c.Partitions), quota: make([]uint64, s.c.Partitions)}
 	for i := range parts {
 		for range blocksPerPartition {
-			f.waiting = append(f.waiting, newBlock(int32(i)))
+			f.waiting = append(f.waiting, newBlock(int32(i), blockRecords(s.c.Partitions), s.c.Key != nil))
 		}
 	}
 	return f.run(ctx)
@@ -179,11 +201,11 @@ type feed struct {
 }
 
 func (f *feed) run(ctx context.Context) error {
-	for {
+	for before := f.c.Before; ; before = 0 {
 		for i := range f.quota {
-			f.quota[i] = f.c.events
-			if f.c.every > 0 {
-				f.quota[i] = max(f.c.every/uint64(f.c.partitions), 1)
+			f.quota[i] = f.c.Events
+			if n := cmp.Or(before, f.c.Every); n > 0 {
+				f.quota[i] = max(n/uint64(f.c.Partitions), 1)
 			}
 		}
 		blocks := f.waiting
@@ -208,6 +230,14 @@ func (f *feed) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
+		if before > 0 {
+			select {
+			case <-f.filled:
+			case <-ctx.Done():
+				return nil
+			}
+			f.c.first = measure.Read()
+		}
 		if f.done() {
 			<-ctx.Done()
 			return nil
@@ -228,13 +258,13 @@ func (f *feed) done() bool {
 // give fills a block and delivers it, if its partition has something left in this epoch.
 func (f *feed) give(b *block) {
 	from, last := f.next[b.partition], f.c.length(b.partition)-1
-	events := min(last-min(from, last), f.quota[b.partition], blockRecords)
+	events := min(last-min(from, last), f.quota[b.partition], uint64(len(b.records)))
 	n := events
 	for k := range events {
-		b.put(k, from+k, (from+k)*uint64(f.c.partitions)+uint64(b.partition))
+		b.put(k, from+k, (from+k)*uint64(f.c.Partitions)+uint64(b.partition), f.c.Key)
 	}
-	if from+events == last && n < blockRecords {
-		b.put(n, last, endNumber)
+	if from+events == last && n < uint64(len(b.records)) {
+		b.put(n, last, End, nil)
 		n++
 	}
 	if n == 0 || from > last {
@@ -244,8 +274,8 @@ func (f *feed) give(b *block) {
 	f.next[b.partition] = from + n
 	f.quota[b.partition] -= events
 	f.out++
-	f.h.Deliver(source.Batch{Partition: source.Partition{Stream: eventName, Index: b.partition}, Records: b.records[:n], Next: source.At(int64(from + n)),
-		CaughtUp: from+n > last, End: source.At(int64(last + 1)), FetchedAt: time.Now(), Bytes: len(b.numbers), Release: func() { f.free <- b }})
+	f.h.Deliver(source.Batch{Partition: source.Partition{Stream: input, Index: b.partition}, Records: b.records[:n], Next: source.At(int64(from + n)),
+		CaughtUp: from+n > last, End: source.At(int64(last + 1)), FetchedAt: time.Now(), Bytes: 8 * len(b.records), Release: func() { f.free <- b }})
 }
 
 func (s *session) Committed(_ context.Context, parts []source.Partition) (map[source.Partition]connect.Committed, error) {
@@ -271,7 +301,7 @@ func (s *session) Start(_ context.Context, at map[source.Partition]*source.Posit
 	for part := range at {
 		first := source.At(0)
 		at[part] = &first
-		if s.started++; s.started == s.c.partitions {
+		if s.started++; s.started == s.c.Partitions {
 			close(s.begin)
 		}
 	}
@@ -289,8 +319,8 @@ func (s *session) Produce(_ context.Context, recs []sink.Record) error {
 	var rows, sum uint64
 	for i := range recs {
 		r := &recs[i]
-		if r.Stream == rowName {
-			rows, sum = rows+1, sum+binary.LittleEndian.Uint64(r.Value)
+		if r.Stream == output {
+			rows, sum = rows+1, sum+binary.BigEndian.Uint64(r.Value)
 			continue
 		}
 		s.mu.Lock()
@@ -326,7 +356,18 @@ func (s *session) Commit(_ context.Context, at []connect.PositionCommit) error {
 	}
 	s.c.epochs++
 	s.c.last = measure.Read()
+	if s.committedEvents() >= s.c.Before && !s.full {
+		s.full = true
+		close(s.filled)
+	}
 	return nil
+}
+
+func (s *session) committedEvents() (n uint64) {
+	for _, at := range s.committed {
+		n += uint64(at.Position.Offset())
+	}
+	return n
 }
 
 func (s *session) Transactional() bool { return false }

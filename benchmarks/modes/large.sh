@@ -1,0 +1,35 @@
+# large.sh - part of run.sh: counts of so many keys that they do not fit the memory budget.
+#
+# 8,000,000 records of 10,000,000 keys fall into one window of 10 s, which makes 5,500,000 counts, all of them alive to the end; with
+# --records n four times as many. Each count has 16 bytes and a key of 21, and every update is written. Millstream has 256 MiB for
+# all; Kafka Streams has its heap, 64 MiB of cache and, beside it, what RocksDB takes. One round: a run takes minutes.
+large_memory=$((256 << 20)) large_keys=10000000
+
+large_command() { # engine out -> the array cmd, or status 1
+  case $1 in
+    millstream)
+      cmd=("$millstream" -workload W2 -emit update -brokers "$brokers" -in large -out "$2" -memory "$large_memory" -state "$tmp/state")
+      [[ -z $workers ]] || cmd+=(-workers "$workers") ;;
+    kafka-streams)
+      cmd=("$here/peers/kafka-streams/run.sh" w=w2 "n=$nlarge" "bootstrap=$brokers" in=large "out=$2" cache=off "state=$tmp/state" json=yes) ;;
+    *) return 1 ;;
+  esac
+}
+
+large() {
+  local engine cmd=() out rc line verified mode='update, exactly-once'
+  local shape=(-keys "$large_keys" -width 8 -step 1 -late 0)
+  "$bin/load" -topic large -n "$nlarge" -seed 1 "${shape[@]}" -base "$base" >/dev/null
+  for engine in "${engines[@]}"; do
+    out=out-large-$engine rc=0 verified=no
+    large_command "$engine" "$out" || continue
+    make_topic "$out"
+    mkdir -p "$tmp/state" "$tmp/tmp"
+    TMPDIR=$tmp/tmp timeout "$run_timeout" "${cmd[@]}" >"$tmp/logs/$out" 2>"$tmp/logs/$out.err" </dev/null || rc=$?
+    rm -rf "$tmp/state" "$tmp/tmp"
+    line=$(figures_in "$tmp/logs/$out")
+    if [[ $rc -ne 0 || -z $line ]]; then record_failure 'W2 large' "$mode" "$engine" 1 "$rc" "$tmp/logs/$out.err"; continue; fi
+    if "$bin/verify" -w w2 -every-update -n "$nlarge" -base "$base" "${shape[@]}" -topic "$out" >"$tmp/logs/$out.verify" 2>&1; then verified=yes; else say "$(tail -1 "$tmp/logs/$out.verify")"; fi
+    record 'W2 large' "$mode" "$engine" 1 "$verified" "$line"
+  done
+}

@@ -1,0 +1,26 @@
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"github.com/millstream-go/millstream/benchmarks/numbers"
+	"github.com/millstream-go/millstream/stream/codec"
+)
+
+// decoder makes the event whose number was read.
+type decoder struct{ g *generator }
+
+var _ codec.Codec[Event] = decoder{}
+
+func (d decoder) Decode(b []byte) (Event, error) {
+	n := binary.BigEndian.Uint64(b)
+	if n == numbers.End { // stands for an event of endKind
+		return Event{Kind: endKind, Time: endTime}, nil
+	}
+	return d.g.event(n), nil
+}
+func (decoder) Append(dst []byte, _ Event) ([]byte, error) {
+	return dst, errors.New("events are made, not written")
+}
+func (decoder) Name() string { return "mnx1" }
