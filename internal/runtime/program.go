@@ -103,10 +103,16 @@ type Config struct {
 
 // What the memory budget is divided into; docs/architecture.md has the table. Whatever is on Go's heap counts twice, since
 // garbage may grow to as much before it is collected.
-func (c *Config) fetchBytes() int64  { return c.Memory / 16 } // in the ports' queues
-func (c *Config) cacheBytes() int64  { return c.Memory / 7 }  // of all tasks
-func (c *Config) outputBytes() int64 { return c.Memory / 24 } // of the next epoch, while one is committed
-func (c *Config) storeBytes() int64  { return c.Memory / 5 }  // block cache and memtables
+func (c *Config) fetchBytes() int64  { return c.divided() / 16 } // in the ports' queues
+func (c *Config) cacheBytes() int64  { return c.divided() / 7 }  // of all tasks
+func (c *Config) outputBytes() int64 { return c.divided() / 24 } // of the next epoch, while one is committed
+func (c *Config) storeBytes() int64  { return c.divided() / 5 }  // block cache and memtables
+
+// ownBytes is what an application takes whatever it does: the program and its runtime, and the client's compressors.
+const ownBytes = 60 << 20
+
+// divided is the budget without ownBytes. A budget that has little more room than that cannot be kept: half of it is divided then.
+func (c *Config) divided() int64 { return max(c.Memory-ownBytes, c.Memory/2) }
 
 // Half of the caches is what may stay when an epoch is applied, a third what a new one may change: beyond half of that it is
 // ended early, beyond all of it no task steps until the one before is applied. The rest is for what that adds until it notices.
