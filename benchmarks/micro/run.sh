@@ -8,7 +8,10 @@
 # The steps of a record: decode, chain of 1, 4 and 16 operators, window assignment, cache hit and miss, windows, join probe,
 # session merge, timer, pattern, handles of state, sink, adding up before a repartition, exchange in memory; of an epoch: encode,
 # batch, apply; restore; the store's reads and writes; the sketch of hot keys.
-# Environment: COUNT (6), BENCHTIME (0.5s), BENCH (a pattern, default all).
+# Environment: COUNT (6), BENCHTIME (0.5s), BENCH (a pattern, default all). COUNT=3 BENCHTIME=20000x is a quick look, in less than a
+# minute: a number of records must be a multiple of 10,000, which some of them do at a time.
+#
+# results/baseline.txt is kept in the repository.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export GOTOOLCHAIN=auto
