@@ -2,6 +2,7 @@ package operator
 
 import (
 	"bytes"
+	"cmp"
 	"container/heap"
 	"encoding/binary"
 	"fmt"
@@ -589,17 +590,37 @@ func (s *shelf[K, V]) cut(d *task.Delta) error {
 			l.epoch, b.saved = d.Epoch, true
 		}
 	}
+	slices.SortFunc(s.dropped, func(a, b droppedBucket) int { return cmp.Compare(a.start, b.start) })
 	for _, x := range s.dropped {
 		for _, key := range x.keys {
 			d.Put(append(d.Buf(len(key)), key...), len(key), true, true)
 		}
+	}
+	for gone := s.dropped; len(gone) > 0; {
+		n := s.neighbours(gone)
 		for g := range s.groups {
-			lo := s.prefix(nil, uint16(g), &x.start)
-			d.Ranges = append(d.Ranges, task.Range{Lo: lo, Hi: after(slices.Clone(lo))})
+			d.Ranges = append(d.Ranges, task.Range{Lo: s.prefix(nil, uint16(g), &gone[0].start), Hi: after(s.prefix(nil, uint16(g), &gone[n-1].start))})
 		}
+		gone = gone[n:]
 	}
 	s.dropped, s.changed = nil, 0
 	return nil
+}
+
+// neighbours is how many of the dropped buckets, from the first on, have no other one between them: they are deleted as one range, since
+// the store weighs each range again and again.
+func (s *shelf[K, V]) neighbours(gone []droppedBucket) int {
+	next := int64(math.MaxInt64)
+	for start := range s.buckets {
+		if start > gone[0].start {
+			next = min(next, start)
+		}
+	}
+	n := 1
+	for n < len(gone) && gone[n].start < next {
+		n++
+	}
+	return n
 }
 
 // evict drops lists until no more than room bytes are held. Those that were used since the last time go last.
