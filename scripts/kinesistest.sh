@@ -8,7 +8,7 @@
 #
 # Three processes share the shards of a stream by leases in a DynamoDB table, and refine its records one by one into a second stream;
 # a fourth drops from that what came twice and counts, with state (internal/kinesistest/topology.go). All four are killed, at any time and
-# at every step of a commit, and the three are frozen for longer than their leases last; both streams are split and merged
+# at every step of a commit, the fourth half the time with the loss of its disk, of which it has snapshots, and the three are frozen for longer than their leases last; both streams are split and merged
 # meanwhile. The producers retry: some records are in the input several times, packed ones (KPL) too. A kill counts only if the
 # process had committed since its start, and some process since the last kill.
 #
@@ -18,6 +18,7 @@
 #
 # The last line is JSON:
 #   kills, reshards    that counted; reshards of the input
+#   disks              kills by which a disk was lost
 #   frozen             processes that were stopped for longer than their leases
 #   records, retried   of the input, those included that producers sent again; how many of them the driver sent again on purpose
 #   lost, duplicated   records, after duplicates were dropped

@@ -3,6 +3,8 @@
 //
 // A Store is a bucket of objects. Directory is one in a folder; snapshot/s3 has one in a bucket of S3, or of what speaks
 // its protocol. What the engine writes there, and how it is checked, is described in docs/architecture.md.
+//
+// With Kinesis there are no changelogs: there a snapshot is what is left of the state when its disk is lost.
 package snapshot
 
 import (
@@ -14,7 +16,7 @@ import (
 
 // Store keeps objects: bytes under a name that never change once they are there. Names are words of letters, digits and
 // "._-", with slashes between them. Methods may be called from several goroutines. What a store gives back is never
-// trusted; that it loses or damages objects costs time, and no result.
+// trusted; where there are changelogs, that it loses or damages objects costs time, and no result.
 type Store interface {
 	// Create writes an object. The error wraps ErrExists if there is one of that name, whoever wrote it: of two that
 	// create the same name, one succeeds. After another error the object may be there, or a part of it.
@@ -45,7 +47,8 @@ type Config struct {
 	Store Store
 	// Prefix begins the names of all objects, such as "prod/". Applications may share it; each uses a folder of its own.
 	Prefix string
-	// Every is how often an instance makes a snapshot. The default is 10 minutes. One older than 12 hours is not used.
+	// Every is how often an instance makes a snapshot. The default is 10 minutes. One older than 12 hours is not used, except
+	// with Kinesis, where also the end of an application makes one, and where it must be less than the streams' retention.
 	Every time.Duration
 	// Keep is how many snapshots of an instance are kept; older ones are deleted, with the files that no other needs. The
 	// default is 2, so that there is one before one that turns out to be damaged.

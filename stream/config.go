@@ -66,7 +66,8 @@ type Config struct {
 	// user of the process alone (0600). Topics are encrypted by their brokers, or not at all.
 	StateKeys StateKeys
 	// Snapshots say where copies of the state are kept, so that a task that comes to an instance without its state need
-	// not read the whole of its changelog. By default there are none: the changelogs are enough.
+	// not read the whole of its changelog. By default there are none: the changelogs are enough. With Kinesis there are no
+	// changelogs, and a lost disk is lost without snapshots: see docs/guarantees.md.
 	Snapshots snapshot.Config
 	// Metrics are told every MetricsInterval how the instance stands: a receiver of metrics/prom or metrics/otel,
 	// metrics.OnLag, or one of the program's own.

@@ -33,6 +33,12 @@ var (
 	ErrDamaged = engine.ErrDamaged
 	// ErrKey: the state directory is encrypted with a key that is not among Config.StateKeys.
 	ErrKey = engine.ErrKey
+	// ErrSnapshotDamaged: the state directory is empty, there are snapshots of what was in it, none of them is intact, and
+	// there is no changelog (Kinesis).
+	ErrSnapshotDamaged = engine.ErrSnapshotDamaged
+	// ErrSuperseded: another instance has been started on the state in Config.Snapshots, of which there can be one at a time
+	// (Kinesis).
+	ErrSuperseded = engine.ErrSuperseded
 	// ErrDiskFull: the disk of the state directory was full at the start, or two seconds after the application was told to
 	// end. While it runs, a full disk does not end it: it waits for space.
 	ErrDiskFull = engine.ErrDiskFull

@@ -32,6 +32,9 @@ const childMany = "KINESIS_TEST_MANY"
 // childOfTwo is set for a process that runs two applications, the one behind the other: its name.
 const childOfTwo = "KINESIS_TEST_PAIR"
 
+// childCopies is set for a process that keeps snapshots: where.
+const childCopies = "KINESIS_TEST_COPIES"
+
 // childIdentify is set for a process whose results have ids.
 const childIdentify = "KINESIS_TEST_IDENTIFY"
 
@@ -63,6 +66,9 @@ func child(url, dir string) error {
 	}
 	if os.Getenv(childIdentify) != "" {
 		topo = identify()
+	}
+	if copies := os.Getenv(childCopies); copies != "" {
+		copiedTo(copies, 20*time.Millisecond)(&cfg)
 	}
 	if budget := os.Getenv(childMany); budget != "" {
 		many(&cfg, f.streams(), budget)

@@ -55,6 +55,7 @@ type Committer struct {
 	Store     *store.Store
 	Guarantee connect.Guarantee
 	Owner     string // the incarnation of this process
+	Term      uint64 // of this process, where snapshots are the only copies; see task.Age
 	// Produce writes records in the epoch that is being ended.
 	Produce func(ctx context.Context, recs []sink.Record) error
 	// Release writes the outputs of that epoch, which at-most-once has held back; nil if nothing is.
@@ -434,6 +435,11 @@ func (c *Committer) apply(deltas []*task.Delta, positions []connect.PositionComm
 	}
 	if b.Count() == 0 {
 		return nil
+	}
+	if sharded != nil {
+		if err := c.grow(b); err != nil {
+			return err
+		}
 	}
 	return b.Commit(sharded != nil || !c.Session.Transactional() && c.Guarantee == connect.ExactlyOnce)
 }

@@ -46,6 +46,29 @@ func keep(b *store.Batch, s connect.Sharded, deltas []*task.Delta, positions []c
 	}
 }
 
+// Age returns how new a store is. That of one that was never written to is zero.
+func Age(st *store.Store) (a task.Age, err error) {
+	val, found, err := st.View(0).Get(task.AgeKey(), nil)
+	if err == nil && found {
+		a, err = task.DecodeAge(val)
+	}
+	if err != nil {
+		return a, fmt.Errorf("read how new the state is: %w", err)
+	}
+	return a, nil
+}
+
+// grow puts the store's new age into the epoch's batch.
+func (c *Committer) grow(b *store.Batch) error {
+	a, err := Age(c.Store)
+	if err != nil {
+		return err
+	}
+	a = task.Age{Term: max(a.Term, c.Term), Epoch: a.Epoch + 1}
+	b.Set(0, task.AgeKey(), task.AppendAge(nil, a))
+	return nil
+}
+
 // Kept returns what the store remembers of an input of a subtopology.
 func Kept(st *store.Store, subtopology string, part source.Partition) (k task.Reached, found bool, err error) {
 	val, found, err := st.View(part.Index).Get(task.InputKey(subtopology, part.Stream), nil)

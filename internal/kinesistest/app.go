@@ -15,6 +15,7 @@ import (
 	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/connect/kinesis"
 	"github.com/millstream-go/millstream/connect/kinesis/lease"
+	"github.com/millstream-go/millstream/snapshot"
 	"github.com/millstream-go/millstream/stream"
 )
 
@@ -42,6 +43,7 @@ func runApp(ctx context.Context, args []string) error {
 	role := fs.String("role", roleRefine, "refine or count")
 	instance := fs.String("instance", "", "name of this instance")
 	dir := fs.String("state", "", "state directory")
+	copies := fs.String("snapshots", "", "where the process that counts keeps snapshots")
 	unordered := fs.Bool("unordered", false, "write without regard to the order of keys (a planted mistake)")
 	dedup := fs.Bool("dedup", true, "drop what comes twice (without it a planted mistake)")
 	if err := fs.Parse(args); err != nil {
@@ -58,6 +60,9 @@ func runApp(ctx context.Context, args []string) error {
 		topo = refining(name)
 		cfg.Exchange = stream.ThroughTopic
 		c.Leases = lease.Table{Client: a.dynamodb(), Failover: failover, HandOver: 5 * time.Second}
+	}
+	if *role == roleCount {
+		cfg.Snapshots = snapshot.Config{Store: snapshot.NewDirectory(*copies), Every: 500 * time.Millisecond}
 	}
 	cfg.Connect = []connect.Connector{c}
 	app, err := topo.Build(cfg)

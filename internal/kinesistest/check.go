@@ -25,10 +25,10 @@ import (
 
 // verdict is what the checker and the driver have to say.
 type verdict struct {
-	Kills, Reshards, Frozen, Records, Retried    int
-	Lost, Duplicated, Wrong, OutOfOrder, Skipped int
-	Steps                                        map[string]int
-	examples                                     []string
+	Kills, Disks, Reshards, Frozen, Records, Retried int
+	Lost, Duplicated, Wrong, OutOfOrder, Skipped     int
+	Steps                                            map[string]int
+	examples                                         []string
 }
 
 func (v *verdict) faulty() bool {

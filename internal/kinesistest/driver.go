@@ -49,8 +49,8 @@ type driver struct {
 	load  *load
 	rng   *rand.Rand
 
-	kills, frozen, reshards int
-	steps                   map[string]int
+	kills, disks, frozen, reshards int
+	steps                          map[string]int
 
 	mu     sync.Mutex
 	counts map[string]int // by key, what has been counted, as the output says
@@ -92,7 +92,7 @@ func runOne(ctx context.Context, o options) (*verdict, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.Kills, v.Reshards, v.Frozen, v.Retried, v.Steps = d.kills, d.reshards, d.frozen, d.load.again, d.steps
+	v.Kills, v.Disks, v.Reshards, v.Frozen, v.Retried, v.Steps = d.kills, d.disks, d.reshards, d.frozen, d.load.again, d.steps
 	return v, nil
 }
 
@@ -100,8 +100,8 @@ func (d *driver) note(format string, args ...any) {
 	fmt.Fprintf(d.log, "%s %s: %s\n", time.Now().Format("15:04:05.000"), filepath.Base(d.dir), fmt.Sprintf(format, args...))
 }
 
-// run does the plan, lets the processes read everything, and starts them once more on what they have left: the last record of
-// each key shows that state.
+// run does the plan, lets the processes read everything, and starts them once more on what they have left, the one that counts on
+// its snapshots alone: the last record of each key shows that state.
 func (d *driver) run(ctx context.Context) error {
 	if err := d.fleet.StartAll(); err != nil {
 		return err
@@ -136,6 +136,9 @@ func (d *driver) run(ctx context.Context) error {
 	}
 	if err := d.fleet.StopAll(30 * time.Second); err != nil {
 		return err
+	}
+	for _, x := range d.fleet.instances {
+		d.lose(x, action{disk: x.role == roleCount})
 	}
 	if err := d.fleet.StartAll(); err != nil {
 		return err
@@ -263,8 +266,9 @@ func (d *driver) kill(ctx context.Context, a action) error {
 			if !ok {
 				continue
 			}
+			d.lose(x, a)
 			x.Signal(syscall.SIGKILL)
-			d.died(x, random)
+			d.died(x, a)
 			return nil
 		}
 		d.fleet.Lock()
@@ -274,9 +278,10 @@ func (d *driver) kill(ctx context.Context, a action) error {
 		if strings.HasSuffix(a.place, "checkpoint") {
 			nth = 1 // they come every five seconds only
 		}
+		d.lose(x, a)
 		x.Tell("die %s %d", a.place, nth)
 		if d.fleet.Until(20*time.Second, func() bool { return x.Pid != pid || x.at == a.place || !x.Alive }) {
-			d.died(x, a.place)
+			d.died(x, a)
 			return nil
 		}
 		x.Tell("forget")
@@ -289,14 +294,26 @@ func (d *driver) kill(ctx context.Context, a action) error {
 	}
 }
 
+// lose makes a process begin on an empty disk when it is started the next time, if the action says so.
+func (d *driver) lose(x *instance, a action) {
+	if a.disk {
+		d.fleet.Lock()
+		x.disks++
+		d.fleet.Unlock()
+	}
+}
+
 // died counts a kill.
-func (d *driver) died(x *instance, place string) {
+func (d *driver) died(x *instance, a action) {
 	d.kills++
-	d.steps[place]++
+	d.steps[a.place]++
+	if a.disk {
+		d.disks++
+	}
 	d.fleet.Lock()
 	d.fleet.epochs = 0
 	d.fleet.Unlock()
-	d.note("kill %d: %s at %s", d.kills, x.Name, place)
+	d.note("kill %d: %s%s at %s", d.kills, x.Name, map[bool]string{true: " and its disk"}[a.disk], a.place)
 }
 
 // freeze stops a process, so that others take its shards, and lets it go on.
@@ -358,6 +375,7 @@ func (d *driver) reshard(ctx context.Context, stream string) error {
 // add sums up verdicts.
 func (v *verdict) add(w *verdict) {
 	v.Kills += w.Kills
+	v.Disks += w.Disks
 	v.Reshards += w.Reshards
 	v.Frozen += w.Frozen
 	v.Records += w.Records

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/millstream-go/millstream/internal/process"
@@ -11,6 +12,7 @@ import (
 // fleet is the processes of one run.
 type fleet struct {
 	*process.Group
+	dir       string
 	instances []*instance
 	epochs    int // of all, since the last kill
 }
@@ -22,10 +24,11 @@ type instance struct {
 	role   string
 	epochs int // since the start
 	at     string
+	disks  int // that were lost
 }
 
 func newFleet(ctx context.Context, bin, dir string, args []string, roles ...string) *fleet {
-	f := &fleet{Group: process.New(ctx, bin, dir, args)}
+	f := &fleet{Group: process.New(ctx, bin, dir, args), dir: dir}
 	for i, role := range roles {
 		x := &instance{f: f, role: role}
 		x.Process = f.Add(fmt.Sprintf("%s-%c", role, 'a'+i), x)
@@ -35,7 +38,13 @@ func newFleet(ctx context.Context, bin, dir string, args []string, roles ...stri
 }
 
 // Args implements process.Kind.
-func (x *instance) Args() []string { return []string{"-role", x.role} }
+func (x *instance) Args() []string {
+	args := []string{"-role", x.role, "-snapshots", filepath.Join(x.f.dir, "snapshots")}
+	if x.disks > 0 {
+		args = append(args, "-state", filepath.Join(x.f.dir, fmt.Sprintf("%s-%d", x.Name, x.disks)))
+	}
+	return args
+}
 
 // Begun implements process.Kind.
 func (x *instance) Begun() { x.epochs, x.at = 0, "" }

@@ -11,6 +11,7 @@ type action struct {
 	kind  kind
 	role  string // of a kill
 	place string // of a kill; random: at any time
+	disk  bool   // the killed process loses its disk, too
 }
 
 type kind uint8
@@ -30,14 +31,14 @@ var places = map[string][]string{
 	roleCount:  {"before-produce", "before-flush", "before-positions", "after-apply"},
 }
 
-// makePlan mixes kills at every place and at any time with reshards. Every fourth kill is of the process that counts, a freeze
-// comes with every tenth.
+// makePlan mixes kills at every place and at any time with reshards. Every fourth kill is of the process that counts, which
+// loses its disk every second time; a freeze comes with every tenth.
 func makePlan(rng *rand.Rand, kills, reshards int) (plan []action) {
 	next := map[string]int{}
 	for i := range kills {
 		a := action{kind: kill, role: roleRefine, place: random}
 		if i%4 == 3 {
-			a.role = roleCount
+			a.role, a.disk = roleCount, i%8 == 7
 		}
 		if n := next[a.role]; n%3 != 2 {
 			list := places[a.role]

@@ -25,6 +25,7 @@ type report struct {
 	On            string          `json:"on"`
 	Seed          uint64          `json:"seed"`
 	Kills         int             `json:"kills"`
+	Disks         int             `json:"disks"`
 	Reshards      int             `json:"reshards"`
 	Frozen        int             `json:"frozen"`
 	Records       int             `json:"records"`
@@ -90,7 +91,7 @@ func runTests(ctx context.Context, args []string) (status int, err error) {
 }
 
 func (s settings) report(v *verdict) report {
-	r := report{On: "servers", Seed: s.seed, Kills: v.Kills, Reshards: v.Reshards, Frozen: v.Frozen, Records: v.Records, Retried: v.Retried,
+	r := report{On: "servers", Seed: s.seed, Kills: v.Kills, Disks: v.Disks, Reshards: v.Reshards, Frozen: v.Frozen, Records: v.Records, Retried: v.Retried,
 		Lost: v.Lost, Duplicated: v.Duplicated, Wrong: v.Wrong, OutOfOrder: v.OutOfOrder, ShardsSkipped: v.Skipped, Steps: v.Steps}
 	if s.kinesisURL == "" {
 		r.On = "fake"

@@ -13,7 +13,6 @@ import (
 
 	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/internal/checkpoint"
-	"github.com/millstream-go/millstream/internal/snapshot"
 	"github.com/millstream-go/millstream/internal/store"
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/onerror"
@@ -54,17 +53,17 @@ func (a *App) Run(ctx context.Context) error {
 	if instance == "" {
 		instance = st.InstanceID()
 	}
-	stop := a.beside(ctx, st, instance)
-	var snapshots *snapshot.Loader
-	if a.cfg.Snapshots.Store != nil {
-		snapshots = &snapshot.Loader{Config: a.cfg.Snapshots, App: a.cfg.AppID, Store: st, Log: a.cfg.Logger}
-	}
+	snapshots := a.snapshots(st, instance)
+	stop := a.beside(ctx, st, instance, snapshots)
 	over := make(chan struct{})
 	var full sync.WaitGroup
 	full.Go(func() { endIfFull(ctx, st, over) })
 	err = a.sessions(ctx, st, instance, snapshots)
 	cancel()
 	stop()
+	if err == nil {
+		snapshots.last()
+	}
 	close(over)
 	full.Wait()
 	if cerr := st.Close(); cerr != nil {
@@ -101,15 +100,16 @@ func endIfFull(ctx context.Context, st *store.Store, over <-chan struct{}) {
 }
 
 // beside starts what runs beside the sessions, as long as the application does.
-func (a *App) beside(ctx context.Context, st *store.Store, instance string) (stop func()) {
+func (a *App) beside(ctx context.Context, st *store.Store, instance string, snapshots *snapshots) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	if a.notes != nil {
 		a.notes.begin(instance)
 		running.Go(func() { a.notes.run(ctx, a.engine.Load, st) })
 	}
-	if a.cfg.Snapshots.Store != nil {
-		running.Go(func() { a.takeSnapshots(ctx, st, instance) })
+	if snapshots != nil {
+		running.Go(func() { a.takeSnapshots(ctx, snapshots) })
+		running.Go(func() { a.watchTerm(ctx, snapshots) })
 	}
 	return func() {
 		cancel()
@@ -133,7 +133,7 @@ func (a *App) onRecover() { a.cfg.Logger.Info("state directory: there is room ag
 
 // sessions runs one session after the other. A session that fails for a passing reason is followed by a new one, which
 // begins from what is committed.
-func (a *App) sessions(ctx context.Context, st *store.Store, instance string, snapshots *snapshot.Loader) error {
+func (a *App) sessions(ctx context.Context, st *store.Store, instance string, snapshots *snapshots) error {
 	owner := uuid.NewString()
 	bad, hot := newBadLog(a.cfg.Logger), newHotLog(a.cfg.Logger)
 	var epoch uint64 = 1
@@ -144,10 +144,15 @@ func (a *App) sessions(ctx context.Context, st *store.Store, instance string, sn
 			sharded, _ := session.(connect.Sharded)
 			err = a.prog.aligned(session.Partitions())
 			if sharded != nil {
-				err = a.runsSharded()
+				if err = a.runsSharded(); err == nil {
+					err = snapshots.bringBack(ctx, st)
+				}
 			}
 			if err != nil {
 				session.Close(ctx)
+				if ctx.Err() != nil {
+					return nil
+				}
 				return err
 			}
 			session = withFiles(session, a.prog, a.cfg.Guarantee, a.cfg.Logger)

@@ -12,7 +12,6 @@ import (
 
 	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/internal/checkpoint"
-	"github.com/millstream-go/millstream/internal/snapshot"
 	"github.com/millstream-go/millstream/internal/store"
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/sink"
@@ -21,19 +20,18 @@ import (
 
 // engine is one session: from joining the group to leaving it, or to the first failure.
 type engine struct {
-	cfg     *Config
-	prog    *Program
-	session connect.Session
-	sharded connect.Sharded // the session, if it is one; else nil
-	store   *store.Store
-	owner   string
-	log     *slog.Logger
-	now     func() int64 // the wall clock, ms since the epoch
-	bad     *badLog
-	hot     *hotLog
-	notes   *sampler
-	// snapshots is nil if there are none.
-	snapshots *snapshot.Loader
+	cfg       *Config
+	prog      *Program
+	session   connect.Session
+	sharded   connect.Sharded // the session, if it is one; else nil
+	store     *store.Store
+	owner     string
+	log       *slog.Logger
+	now       func() int64 // the wall clock, ms since the epoch
+	bad       *badLog
+	hot       *hotLog
+	notes     *sampler
+	snapshots *snapshots // nil if there are no snapshots
 
 	out       *outputs
 	exchange  *exchange
@@ -114,7 +112,7 @@ func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-
 	e.out.apart, _ = e.session.(connect.Apart)
 	e.exchange = newExchange(e)
 	e.alignment = e.align()
-	e.committer = &checkpoint.Committer{Session: e.session, Store: e.store, Guarantee: e.cfg.Guarantee, Owner: e.owner}
+	e.committer = &checkpoint.Committer{Session: e.session, Store: e.store, Guarantee: e.cfg.Guarantee, Owner: e.owner, Term: e.snapshots.number()}
 	for range e.cfg.Workers {
 		e.workers = append(e.workers, newWorker(e, e.epoch))
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/internal/checkpoint"
+	"github.com/millstream-go/millstream/internal/snapshot"
 	"github.com/millstream-go/millstream/internal/store"
 )
 
@@ -23,4 +24,7 @@ var (
 	ErrDiskFull      = store.ErrDiskFull
 	ErrIO            = store.ErrIO
 	ErrKey           = store.ErrKey
+
+	ErrSnapshotDamaged = snapshot.ErrDamaged
+	ErrSuperseded      = snapshot.ErrSuperseded
 )

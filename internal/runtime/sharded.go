@@ -37,8 +37,8 @@ func (a *App) runsSharded() error {
 		return fmt.Errorf("Config.Guarantee: at-most-once is not built for %s: use exactly-once or at-least-once: %w", a.cfg.Connector.System(), connect.ErrStop)
 	case a.cfg.Standbys > 0:
 		return fmt.Errorf("Config.Standbys: there are none for %s, whose state has no changelogs to follow: leave it out: %w", a.cfg.Connector.System(), connect.ErrStop)
-	case a.cfg.Snapshots.Store != nil:
-		return fmt.Errorf("Config.Snapshots: they are not built for %s: leave them out: %w", a.cfg.Connector.System(), connect.ErrStop)
+	case a.cfg.Snapshots.Store != nil && !a.prog.Memory:
+		return fmt.Errorf("Config.Snapshots: with %s they are for the state of the one instance that Config.Exchange InMemory makes of the application: set that, or leave them out: %w", a.cfg.Connector.System(), connect.ErrStop)
 	}
 	return nil
 }

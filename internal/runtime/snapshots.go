@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/millstream-go/millstream/connect"
@@ -14,11 +15,36 @@ import (
 )
 
 // Snapshots. They stand beside the sessions: what is copied is the store, which holds committed epochs only, and a task
-// takes a copy instead of an empty or an old part of the store before it is restored as always.
+// takes a copy instead of an empty or an old part of the store before it is restored as always. Where there are no
+// changelogs it is otherwise, see durable.go.
+
+// snapshots is what makes snapshots of a store, and takes them back. Nil: there are none.
+type snapshots struct {
+	store *store.Store
+	write *snapshot.Writer
+	load  *snapshot.Loader
+	term  *snapshot.Term
+	ready bool     // the store is the newest that there is
+	made  task.Age // of the last snapshot of the whole store
+	log   *slog.Logger
+}
+
+// snapshots returns nil if there are to be none.
+func (a *App) snapshots(st *store.Store, instance string) *snapshots {
+	c := a.cfg.Snapshots
+	if c.Store == nil {
+		return nil
+	}
+	term := &snapshot.Term{Config: c, App: a.cfg.AppID, Instance: instance, Store: st, Log: a.cfg.Logger}
+	return &snapshots{
+		store: st, term: term, log: a.cfg.Logger,
+		write: &snapshot.Writer{Config: c, App: a.cfg.AppID, Instance: instance, Store: st, Log: a.cfg.Logger, Term: term},
+		load:  &snapshot.Loader{Config: c, App: a.cfg.AppID, Store: st, Log: a.cfg.Logger},
+	}
+}
 
 // takeSnapshots makes one every now and then until ctx ends.
-func (a *App) takeSnapshots(ctx context.Context, st *store.Store, instance string) {
-	w := &snapshot.Writer{Config: a.cfg.Snapshots, App: a.cfg.AppID, Instance: instance, Store: st, Log: a.cfg.Logger}
+func (a *App) takeSnapshots(ctx context.Context, c *snapshots) {
 	tick := time.NewTicker(a.cfg.Snapshots.Every)
 	defer tick.Stop()
 	for {
@@ -31,9 +57,14 @@ func (a *App) takeSnapshots(ctx context.Context, st *store.Store, instance strin
 		if e == nil {
 			continue
 		}
-		tasks, err := e.copied(ctx, st)
-		if err == nil && len(tasks) > 0 {
-			_, err = w.Take(ctx, tasks, time.Now())
+		var err error
+		if e.sharded != nil {
+			err = c.takeAll(ctx)
+		} else {
+			var tasks []snapshot.Task
+			if tasks, err = e.copied(ctx, c.store); err == nil && len(tasks) > 0 {
+				_, err = c.write.Take(ctx, tasks, time.Now())
+			}
 		}
 		if err != nil && ctx.Err() == nil {
 			a.cfg.Logger.Warn("no snapshot was made; tried again later", "in", a.cfg.Snapshots.Every, "err", err)
@@ -81,7 +112,7 @@ func local(st *store.Store, subtopology string, partition int32) (l task.Local, 
 
 // load puts the task's state from a snapshot into the store, where that is better than what the store has.
 func (e *engine) load(ctx context.Context, t *task.Task) error {
-	if e.snapshots == nil || t.Spec.Changelog == "" {
+	if e.snapshots == nil || e.sharded != nil || t.Spec.Changelog == "" {
 		return nil
 	}
 	begin, now := time.Now(), time.UnixMilli(e.now())
@@ -101,7 +132,7 @@ func (e *engine) load(ctx context.Context, t *task.Task) error {
 		}
 		w.End = ends[part].Offset() // 0 if it is empty
 	}
-	got, err := e.snapshots.Load(ctx, w, now)
+	got, err := e.snapshots.load.Load(ctx, w, now)
 	if err != nil {
 		return fmt.Errorf("task %s: restore from a snapshot: %w", t.ID(), err)
 	}

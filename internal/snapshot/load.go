@@ -63,7 +63,8 @@ type Wanted struct {
 type Loaded struct {
 	Snapshot string // "": nothing that would help was found
 	Next     int64
-	Bytes    int64 // of the snapshot's files
+	Age      task.Age // of the store, where all of it was brought back
+	Bytes    int64    // of the snapshot's files
 	Entries  int
 }
 

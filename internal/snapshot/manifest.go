@@ -21,6 +21,9 @@
 // The store on the disk holds committed epochs only, and beside each task's entries the changelog position up to which
 // they go. A copy of it is therefore a task's state at that position, whoever made it; what follows is read from the
 // changelog, as for a local copy.
+//
+// Where there are no changelogs a snapshot is taken back as a whole, and there is an order of who may write them: see whole.go
+// and term.go.
 package snapshot
 
 import (
@@ -33,6 +36,7 @@ import (
 	"time"
 
 	"github.com/millstream-go/millstream/internal/store"
+	"github.com/millstream-go/millstream/internal/task"
 )
 
 // ErrDamaged: an object of a snapshot is missing, or is not what was written.
@@ -49,6 +53,7 @@ type Manifest struct {
 	Created  time.Time    `json:"created"`
 	Layout   store.Layout `json:"layout"`
 	Tasks    []Task       `json:"tasks"`
+	Age      *task.Age    `json:"age,omitempty"` // how new the store is, at least, if it is of use as a whole only
 	Files    []File       `json:"files"`
 }
 

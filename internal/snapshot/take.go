@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/millstream-go/millstream/internal/store"
+	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/snapshot"
 )
 
@@ -25,6 +26,7 @@ type Writer struct {
 	Instance string
 	Store    *store.Store
 	Log      *slog.Logger
+	Term     *Term // in which snapshots of the whole store are made
 
 	sums map[string]File // of tables that were copied before: their names are not used twice
 	// published are the snapshots of this instance that there may be, whatever the store lists: those that were listed once, and
@@ -37,7 +39,17 @@ type Writer struct {
 const abandoned = 7 * 24 * time.Hour
 
 // Take makes a snapshot that holds these tasks, and deletes what is not needed any more.
-func (w *Writer) Take(ctx context.Context, tasks []Task, now time.Time) (m *Manifest, err error) {
+func (w *Writer) Take(ctx context.Context, tasks []Task, now time.Time) (*Manifest, error) {
+	return w.take(ctx, &Manifest{Tasks: tasks}, now)
+}
+
+// TakeAll makes a snapshot of a store that is of use as a whole only, and at least so new. It returns ErrSuperseded if a later
+// term has begun.
+func (w *Writer) TakeAll(ctx context.Context, age task.Age, now time.Time) (*Manifest, error) {
+	return w.take(ctx, &Manifest{Age: &age}, now)
+}
+
+func (w *Writer) take(ctx context.Context, m *Manifest, now time.Time) (_ *Manifest, err error) {
 	begin := time.Now()
 	c, err := w.Store.Checkpoint()
 	if err != nil {
@@ -53,7 +65,7 @@ func (w *Writer) Take(ctx context.Context, tasks []Task, now time.Time) (m *Mani
 	if err != nil {
 		return nil, err
 	}
-	m = &Manifest{Format: format, Instance: w.Instance, Created: now.UTC(), Layout: w.Store.Layout(), Tasks: tasks}
+	m.Format, m.Instance, m.Created, m.Layout = format, w.Instance, now.UTC(), w.Store.Layout()
 	sums := map[string]File{}
 	sent := int64(0)
 	for _, f := range c.Files {
@@ -87,10 +99,15 @@ func (w *Writer) Take(ctx context.Context, tasks []Task, now time.Time) (m *Mani
 			m.Number = max(m.Number, n+1)
 		}
 	}
+	if m.Age != nil {
+		if err := w.Term.Check(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if err := w.publish(ctx, dir, m); err != nil {
 		return nil, err
 	}
-	w.Log.Info("snapshot made", "snapshot", manifestName(dir, m.Number), "tasks", len(tasks), "files", len(m.Files), "bytes copied", sent, "took", time.Since(begin))
+	w.Log.Info("snapshot made", "snapshot", manifestName(dir, m.Number), "tasks", len(m.Tasks), "files", len(m.Files), "bytes copied", sent, "took", time.Since(begin))
 	if err := w.Clean(ctx, now); err != nil {
 		w.Log.Warn("old snapshots are not deleted; tried again with the next", "err", err)
 	}
@@ -186,22 +203,28 @@ func (w *Writer) send(ctx context.Context, c *store.Checkpoint, f File, dir stri
 	return f.Size, err
 }
 
-// Clean deletes all but the newest snapshots of this instance, then the files that none of those refers to, and the
-// folders of instances that are gone.
+// Clean deletes all but the newest snapshots of this instance, then the files that none of those refers to, and, once it has
+// as many of its own as are kept, the folders of instances that are gone.
 func (w *Writer) Clean(ctx context.Context, now time.Time) error {
-	dir := folder(w.Config.Prefix, w.App, w.Instance)
-	if err := w.clean(ctx, dir, max(1, w.Config.Keep)); err != nil {
+	dir, keep := folder(w.Config.Prefix, w.App, w.Instance), max(1, w.Config.Keep)
+	if err := w.clean(ctx, dir, keep); err != nil {
 		return err
 	}
 	objects, err := w.list(ctx, w.Config.Prefix+w.App+"/")
 	if err != nil {
 		return err
 	}
-	newest := map[string]string{} // by folder
+	newest, own := map[string]string{}, 0 // by folder
 	for name := range objects {
-		if other, _, _, ok := manifestNumber(name); ok && other != dir && name > newest[other] {
+		other, _, _, ok := manifestNumber(name)
+		if ok && other == dir {
+			own++
+		} else if ok && name > newest[other] {
 			newest[other] = name
 		}
+	}
+	if own < keep {
+		return nil
 	}
 	for other, name := range newest {
 		m, err := read(ctx, w.Config.Store, w.Store, name)

@@ -58,6 +58,16 @@ func (b *Batch) DeleteRange(partition int32, lo, hi []byte) {
 	}
 }
 
+// Clear deletes everything that views show, and what was added to the batch before.
+func (b *Batch) Clear() {
+	if !b.room(0, 0) {
+		return
+	}
+	if err := b.b.DeleteRange(partitionPrefix(0), partitionPrefix(maxPartition+1), nil); err != nil {
+		b.err = err
+	}
+}
+
 // fillKey writes a key of the database to dst, which has its length.
 func fillKey(dst []byte, partition int32, key []byte) {
 	copy(dst[len(appendPrefix(dst[:0], partition)):], key)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -211,6 +212,30 @@ func (l importLogger) Fatalf(format string, args ...any) {
 
 // View is the part of one partition, in a copy that was opened. It is of no use after Close.
 func (i *Import) View(partition int32) View { return View{i.reader, partition} }
+
+// Scan calls f for everything that views of the copy show, by partition and in the order of the keys. The slices are valid
+// during the call only; an error of f ends the scan and is returned as it is.
+func (i *Import) Scan(f func(partition int32, key, value []byte) error) (err error) {
+	it, err := i.reader.db.NewIter(&pebble.IterOptions{UpperBound: partitionPrefix(maxPartition + 1)})
+	if err != nil {
+		return i.reader.readError(err)
+	}
+	defer func() {
+		if cerr := it.Close(); cerr != nil && err == nil {
+			err = i.reader.readError(cerr)
+		}
+	}()
+	for ok := it.First(); ok; ok = it.Next() {
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return i.reader.readError(err)
+		}
+		if err := f(int32(binary.BigEndian.Uint16(it.Key())), it.Key()[2:], value); err != nil {
+			return err
+		}
+	}
+	return nil // it.Close has the error, if there was one
+}
 
 // Tables are the tables that the copy consists of, once it is open, by their files' names.
 func (i *Import) Tables() (map[string]KeyRange, error) {

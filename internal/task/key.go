@@ -33,6 +33,7 @@ const (
 	KindMarker byte = 0x10 // kind, subtopology                      -> epoch marker
 	KindLocal  byte = 0x11 // kind, subtopology; in the store only   -> position in the changelog
 	KindInput  byte = 0x12 // kind, subtopology, input; in the store only -> how far it was processed, see Reached
+	KindAge    byte = 0x15 // kind; in the store only, and in partition 0 -> how new the store is, see Age
 )
 
 // ID is the number of a store or a subtopology in keys: a hash of its name. Build refuses names that collide.
