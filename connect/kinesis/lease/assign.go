@@ -31,9 +31,10 @@ type move struct {
 	asked bool
 }
 
-// assign decides which leases go to whom. Live are the instances that can be given leases. Leases of others (which take them by
-// themselves, as those of older libraries do) stay where they are. The result depends on the arguments alone.
-func assign(leases []candidate, live []string) (moves []move) {
+// assign decides which leases go to whom. Live are the instances that can be given leases; cost says with which of
+// them a load counts for more (cpu.go). Leases of others (which take them by themselves, as those of older libraries do) stay where they are.
+// The result depends on the arguments alone.
+func assign(leases []candidate, live []string, cost map[string]cost) (moves []move) {
 	if len(live) == 0 {
 		return nil
 	}
@@ -43,9 +44,10 @@ func assign(leases []candidate, live []string) (moves []move) {
 	for _, w := range live {
 		load[w], count[w] = 0, 0
 	}
+	costs := func(l candidate, w string) float64 { return max(cost[w].factor, 1) * weight[l.key] }
 	give := func(l candidate, to string, sign int) {
 		if _, ok := load[to]; ok {
-			load[to] += float64(sign) * weight[l.key]
+			load[to] += float64(sign) * costs(l, to)
 			count[to] += sign
 		}
 	}
@@ -69,7 +71,9 @@ func assign(leases []candidate, live []string) (moves []move) {
 	slices.SortStableFunc(free, func(a, b candidate) int { return cmp.Compare(weight[b.key], weight[a.key]) })
 	workers := slices.Sorted(maps.Keys(load))
 	for _, l := range free {
-		to := slices.MinFunc(workers, order)
+		to := slices.MinFunc(workers, func(a, b string) int {
+			return cmp.Or(cmp.Compare(load[a]+costs(l, a), load[b]+costs(l, b)), order(a, b))
+		})
 		moves = append(moves, move{l.row, to, false})
 		give(l, to, 1)
 	}
@@ -80,10 +84,10 @@ func assign(leases []candidate, live []string) (moves []move) {
 			if from == to {
 				continue
 			}
-			// A lease of weight w makes a difference of d into one of |d-2w|: it gains what is less of 2w and 2(d-w).
+			// It gains what the larger of two loads is more than the larger of what a move makes of them.
 			d := load[from] - load[to]
 			for _, l := range held[from] {
-				if g := min(weight[l.key], d-weight[l.key]); g > gain {
+				if g := min(costs(l, from), d-costs(l, to)); g > gain {
 					best, gain = l, g
 				}
 			}

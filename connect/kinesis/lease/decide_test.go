@@ -79,7 +79,7 @@ func TestAssign(t *testing.T) {
 		"others' leases stay":           {[]candidate{lease("1", "old", 0), lease("2", "old", 0), lease("3", "a", 0)}, []string{"a"}, nil},
 		"those of the dead do not":      {[]candidate{{row: row{key: "1", owner: "dead"}, free: true}}, []string{"a"}, []string{"1>a"}},
 	} {
-		assert.Equal(t, c.want, say(assign(c.leases, c.live)), name)
+		assert.Equal(t, c.want, say(assign(c.leases, c.live, nil)), name)
 	}
 }
 
@@ -98,7 +98,7 @@ func TestAssignProperties(t *testing.T) {
 				leases[i].free = true // expired
 			}
 		}
-		moves := assign(leases, live)
+		moves := assign(leases, live, nil)
 		seen := map[string]bool{}
 		for _, m := range moves {
 			if seen[m.key] {
@@ -125,7 +125,7 @@ func TestAssignProperties(t *testing.T) {
 			}
 		}
 		for rounds := 0; ; rounds++ { // what was free can be asked for from the second round on
-			again := assign(after, live)
+			again := assign(after, live, nil)
 			if len(again) == 0 {
 				break
 			}
@@ -139,7 +139,7 @@ func TestAssignProperties(t *testing.T) {
 			for i := range after {
 				after[i].load *= rapid.Float64Range(0.95, 1.05).Draw(t, "wavering")
 			}
-			if again := assign(after, live); len(again) > 0 {
+			if again := assign(after, live, nil); len(again) > 0 {
 				t.Fatalf("moved by a load that wavers: %v", again)
 			}
 		}

@@ -24,8 +24,8 @@ const (
 	attrUpdated        = "lut" // N; seconds since the epoch
 	attrSupport        = "sup" // N; that rows of several kinds share the table is understood
 	attrSupportUpdated = "slu" // N
-	attrStats          = "sts" // M; measures of load. Without any, load is the leases' throughput
-	attrLimits         = "opr" // M
+	attrStats          = "sts" // M; lists of measures, by name. Without any, load is the leases' throughput
+	attrLimits         = "opr" // M; lists of one limit
 	supportCode        = 1
 )
 
@@ -48,10 +48,17 @@ type leader struct {
 	compared int       // the last list of shards that was compared with the table
 	wrote    time.Time // this instance's row
 	broken   map[string]bool
+
+	meter   meter
+	percent []float64 // the last measures of this instance's processors
+	cost    map[string]cost
+	telling []string          // instances that tell how busy they are
+	has     map[string]string // who had which lease
+	moved   time.Time         // when one of these has changed, or costs were looked at
 }
 
 func newLeader(g *group) *leader {
-	return &leader{group: g, election: watch{}, rows: watch{}, handed: watch{}, workers: watch{}, suspects: map[string]string{}, missing: map[string]int{}, broken: map[string]bool{}}
+	return &leader{group: g, election: watch{}, rows: watch{}, handed: watch{}, workers: watch{}, suspects: map[string]string{}, missing: map[string]int{}, broken: map[string]bool{}, cost: map[string]cost{}}
 }
 
 // round tells of this instance and, if it leads, assigns. It returns what it has assigned to this instance.
@@ -72,8 +79,17 @@ func (l *leader) report(ctx context.Context) error {
 	if now.Sub(l.wrote) < l.Failover {
 		return nil
 	}
+	busy := l.CPU
+	if busy == nil {
+		busy = l.meter.percent
+	}
+	if p, known := busy(); known {
+		l.percent = append(l.percent, p)
+		l.percent = l.percent[max(len(l.percent)-statsKept, 0):]
+	}
+	measures, limits := stats(l.percent)
 	err := l.table.replace(ctx, item{attrKey: text(l.me), attrEntity: text(entityWorker), attrUpdated: integer(now.Unix()), attrSupport: integer(supportCode),
-		attrSupportUpdated: integer(now.Unix()), attrStats: &types.AttributeValueMemberM{Value: item{}}, attrLimits: &types.AttributeValueMemberM{Value: item{}}})
+		attrSupportUpdated: integer(now.Unix()), attrStats: &types.AttributeValueMemberM{Value: measures}, attrLimits: &types.AttributeValueMemberM{Value: limits}})
 	if err == nil {
 		l.wrote = now
 	}
@@ -131,6 +147,7 @@ func (l *leader) elect(ctx context.Context) (bool, error) {
 		clear(l.suspects)
 		clear(l.missing)
 		clear(l.renewals)
+		l.cost, l.has, l.telling = map[string]cost{}, nil, nil
 	}
 	l.version = next
 	return true, nil
@@ -164,7 +181,7 @@ func (l *leader) lead(ctx context.Context) (mine []string, err error) {
 	}
 	now := time.Now()
 	rows := l.leases(items)
-	live := l.alive(items, now)
+	live, cpu := l.alive(items, now)
 	l.mu.Lock()
 	shards, news := l.listed, l.lists != l.compared
 	l.compared = l.lists
@@ -192,14 +209,16 @@ func (l *leader) lead(ctx context.Context) (mine []string, err error) {
 	candidates := l.candidates(rows, shards, now)
 	for w := range l.suspects {
 		delete(live, w)
+		delete(cpu, w)
 	}
 	live[l.me] = true
+	l.weigh(candidates, cpu, now)
 	var names []string
 	for w := range live {
 		names = append(names, w)
 	}
 	l.watchHolders(candidates, now)
-	moves := assign(candidates, names)
+	moves := assign(candidates, names, l.cost)
 	for _, m := range moves {
 		if m.to == l.me && !m.asked {
 			mine = append(mine, m.key)
@@ -227,10 +246,11 @@ func (l *leader) lead(ctx context.Context) (mine []string, err error) {
 	}))
 }
 
-// alive are the instances that give signs of life, whichever program they are of. Rows of those that have given none for long are
-// deleted.
-func (l *leader) alive(items []item, now time.Time) map[string]bool {
+// alive are the instances that give signs of life, whichever program they are of, and how busy the processors are of those that tell.
+// Rows of those that have given no sign for long are deleted.
+func (l *leader) alive(items []item, now time.Time) (live map[string]bool, cpu map[string]float64) {
 	found := map[string]string{}
+	busy := map[string]float64{}
 	for _, it := range items {
 		if entity(it) != entityWorker {
 			continue
@@ -239,10 +259,13 @@ func (l *leader) alive(items []item, now time.Time) map[string]bool {
 		name, updated := d.text(attrKey), d.integer(attrUpdated)
 		if d.err == nil {
 			found[name] = strconv.FormatInt(updated, 10)
+			if p, known := cpuOf(it); known {
+				busy[name] = p
+			}
 		}
 	}
 	l.workers.observe(found, now)
-	live := map[string]bool{}
+	live, cpu = map[string]bool{}, map[string]float64{}
 	for name, what := range found {
 		if at, ok := l.suspects[name]; ok && at != what {
 			delete(l.suspects, name)
@@ -250,6 +273,9 @@ func (l *leader) alive(items []item, now time.Time) map[string]bool {
 		switch silent := l.workers.unchanged(name, now); {
 		case silent < reported:
 			live[name] = true
+			if p, known := busy[name]; known {
+				cpu[name] = p
+			}
 		case silent > 10*reported:
 			e := &edit{}
 			n, _ := strconv.ParseInt(what, 10, 64)
@@ -264,7 +290,7 @@ func (l *leader) alive(items []item, now time.Time) map[string]bool {
 			delete(l.suspects, name)
 		}
 	}
-	return live
+	return live, cpu
 }
 
 // candidates are the leases that can be read, with what was seen of their holders.

@@ -67,6 +67,12 @@ type Table struct {
 	// HandOver is how long a holder that was asked for a lease may take to finish; default 30 s. Then it loses it.
 	HandOver time.Duration
 
+	// CPU says how busy the processors that this instance may use have been lately, in percent, if that is known; nil: how busy the process
+	// keeps them, where the system tells (Linux, macOS, FreeBSD). It is asked once in the time of failover for each stream. Instances
+	// that need more for the same load than others are given less. Beside workers of the KCL that measure nothing of the kind, let
+	// it say that it is not known: one of them that leads may give less to instances that tell than to those that do not.
+	CPU func() (percent float64, known bool)
+
 	// OnAlarm is told of what a person has to know of; nil: it is logged only. It must not block.
 	OnAlarm func(Alarm)
 }
