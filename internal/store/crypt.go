@@ -288,6 +288,8 @@ func (s *Store) encryptAll() error {
 		}
 	} else if _, err := s.raw.Stat(manifest); errors.Is(err, os.ErrNotExist) {
 		return nil // it is new
+	} else if err != nil {
+		return fmt.Errorf("read %s: %w", manifest, err)
 	}
 	s.opts.Logger.Info("the state directory is being encrypted with another key", "dir", s.opts.Dir, "key", idOf(c.keys.Current).String())
 	for _, dir := range []string{s.path("db"), s.opts.Dir} {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"io"
 	"os"
 	"sync"
@@ -19,7 +20,15 @@ func (g *guard) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.Ope
 }
 
 func (g *guard) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return g.open("reuse", to, func() (vfs.File, error) { return g.FS.ReuseForWrite(from, to, c) })
+	tried := false
+	return g.open("reuse", to, func() (vfs.File, error) {
+		f, err := g.FS.ReuseForWrite(from, to, c)
+		if tried && errors.Is(err, os.ErrNotExist) { // the attempt that failed had moved or deleted it before
+			return g.FS.Create(to, c)
+		}
+		tried = true
+		return f, err
+	})
 }
 
 func (g *guard) open(what, name string, op func() (vfs.File, error)) (vfs.File, error) {

@@ -513,3 +513,33 @@ func TestPebbleCannotEndTheProcess(t *testing.T) {
 		})
 	}
 }
+
+// A file is to be used again and there is no space, after the old one is gone: it is tried again, and becomes a new one.
+func TestReuseWithoutSpace(t *testing.T) {
+	mem := vfs.NewMem()
+	f, err := mem.Create("old", vfs.WriteCategoryUnspecified)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	full := true
+	fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind == errorfs.OpCreate && full {
+			full = false
+			return syscall.ENOSPC
+		}
+		return nil
+	}))
+	c := &crypt{FS: fs, keys: Keys{Current: testKey(1)}}
+	var faults []error
+	g := newGuard(c, "state", slog.New(slog.DiscardHandler), func(err error) { faults = append(faults, err) }, func() {})
+	within(t, "the second attempt", func() {
+		f, err = g.ReuseForWrite("old", "new", vfs.WriteCategoryUnspecified)
+	})
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	require.False(t, full)
+	_, err = mem.Stat("new")
+	require.NoError(t, err)
+	for _, err := range faults {
+		require.ErrorIs(t, err, ErrDiskFull)
+	}
+}
