@@ -13,7 +13,7 @@
 #   --rounds N                    rounds, 3 (1 of latency, burst and idle, unless --rounds is given; large has always 1)
 #   --peers by-hand,kafka-streams,flink   engines beside Millstream, each where it has the workload
 #   --guarantee exactly-once|at-least-once   of the catch-up workloads
-#   --records N                   records of the main topic; half as many keys in recovery, four times as many records of large
+#   --records N                   records of the main topic; half as many keys in recovery, 3.5 times as many records of large
 #   --seconds N                   length of a paced run of Millstream, of which the first quarter is not counted; 40, with
 #                                 --quick 12; three fifths of it for the others
 #   --workers N                   Millstream's workers; default: its own
@@ -65,7 +65,7 @@ if [[ $quick == yes ]]; then
 else
   : "${only:=W1,W2,W3,W4,W5,W3-zipf,large,latency,recovery,burst,idle,nexmark,scaling,kinesis}" "${records:=2000000}" "${peers:=by-hand,kafka-streams,flink}" "${seconds:=40}"
 fi
-nj=$((records / 4)) nkv=$((records / 2)) nlarge=$((records * 4))
+nj=$((records / 4)) nkv=$((records / 2)) nlarge=$((records * 7 / 2))
 # shellcheck source=modes/nexmark.sh
 source "$here/modes/nexmark.sh"
 only=$(sed "s/\bnexmark\(,\|\$\)/$nexmark_all\1/" <<<"$only")
