@@ -54,7 +54,7 @@ func TestAllocationsAreBounded(t *testing.T) {
 		"windows opened and closed": {3.5, func(tb testing.TB) step { return onwards(tb, n, 24*time.Hour, windowCount) }},
 		"join":                      {2.5, joined},
 		"session":                   {2.5, func(tb testing.TB) step { return onwards(tb, 10, time.Hour, sessions) }},
-		"timer":                     {5.5, func(tb testing.TB) step { return onwards(tb, n, time.Hour, timers) }},
+		"timer":                     {3.5, func(tb testing.TB) step { return onwards(tb, n, time.Hour, timers) }},
 		"exchange":                  {0.1, exchanged},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,7 +1,6 @@
 package operator
 
 import (
-	"container/heap"
 	"encoding/binary"
 	"math"
 
@@ -131,7 +130,7 @@ func (o *Suppress[K, A]) order(k K, due int64) error {
 	if err != nil {
 		return &task.StateError{Store: o.store.name, Doing: "encode key", Err: err}
 	}
-	heap.Push(&o.due, timer{at: due, key: string(key)})
+	o.due.push(timer{at: due, key: string(key)})
 	return nil
 }
 
@@ -162,7 +161,7 @@ func (o *Suppress[K, A]) emit(c *task.Ctx, w int64, most int) {
 	t0, k0, h0 := c.Time, c.Key, c.Headers
 	defer func() { c.Time, c.Key, c.Headers = t0, k0, h0 }()
 	for len(o.due) > 0 && (o.due[0].at <= w || most > 0 && o.count > most) {
-		x := heap.Pop(&o.due).(timer)
+		x := o.due.pop()
 		if err := o.release(c, x); err != nil {
 			c.Task.Fail(err)
 			return

@@ -1,7 +1,6 @@
 package operator
 
 import (
-	"container/heap"
 	"math"
 
 	"github.com/millstream-go/millstream/internal/task"
@@ -34,19 +33,49 @@ type timer struct {
 
 type timerState struct{ live, logged, changed, heaped bool }
 
+// timerHeap has the earliest timer first, of those with the same time the one with the smallest key. (container/heap would
+// allocate for each timer that comes and goes.)
 type timerHeap []timer
 
-func (h timerHeap) Len() int { return len(h) }
-func (h timerHeap) Less(i, j int) bool {
+func (h timerHeap) less(i, j int) bool {
 	return h[i].at < h[j].at || h[i].at == h[j].at && h[i].key < h[j].key
 }
-func (h timerHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *timerHeap) Push(x any)   { *h = append(*h, x.(timer)) }
-func (h *timerHeap) Pop() any {
-	old := *h
-	t := old[len(old)-1]
-	*h = old[:len(old)-1]
-	return t
+
+func (h *timerHeap) push(t timer) {
+	s := append(*h, t)
+	for i := len(s) - 1; i > 0; {
+		up := (i - 1) / 2
+		if !s.less(i, up) {
+			break
+		}
+		s[up], s[i] = s[i], s[up]
+		i = up
+	}
+	*h = s
+}
+
+// pop takes the first timer of a heap that is not empty.
+func (h *timerHeap) pop() timer {
+	s := *h
+	first, n := s[0], len(s)-1
+	s[0], s[n] = s[n], timer{}
+	s = s[:n]
+	for i := 0; ; {
+		low := 2*i + 1
+		if low >= n {
+			break
+		}
+		if low+1 < n && s.less(low+1, low) {
+			low++
+		}
+		if !s.less(low, i) {
+			break
+		}
+		s[i], s[low] = s[low], s[i]
+		i = low
+	}
+	*h = s
+	return first
 }
 
 func newTimers(t *task.Task, store string) *timers {
@@ -69,7 +98,7 @@ func (s *timers) set(t timer, live bool) bool {
 	st.live = live
 	if live && !st.heaped {
 		st.heaped = true
-		heap.Push(&s.heaps[t.clock], t)
+		s.heaps[t.clock].push(t)
 	}
 	if !st.changed {
 		st.changed = true
@@ -92,7 +121,7 @@ func (s *timers) next(clock byte) int64 {
 }
 
 func (s *timers) pop(clock byte) timer {
-	t := heap.Pop(&s.heaps[clock]).(timer)
+	t := s.heaps[clock].pop()
 	if st := s.known[t]; st != nil {
 		st.heaped = false
 	}
@@ -147,7 +176,7 @@ func (s *timers) restore() error {
 			}
 			t := timer{clock: key[0], at: task.Time(key[1:]), key: string(key[9:])}
 			s.known[t] = &timerState{live: true, logged: true, heaped: true}
-			heap.Push(&s.heaps[t.clock], t)
+			s.heaps[t.clock].push(t)
 			return nil
 		})
 		if err != nil {
