@@ -531,6 +531,7 @@ func TestReuseWithoutSpace(t *testing.T) {
 	c := &crypt{FS: fs, keys: Keys{Current: testKey(1)}}
 	var faults []error
 	g := newGuard(c, "state", slog.New(slog.DiscardHandler), func(err error) { faults = append(faults, err) }, func() {})
+	require.NoError(t, g.setDirect(false))
 	within(t, "the second attempt", func() {
 		f, err = g.ReuseForWrite("old", "new", vfs.WriteCategoryUnspecified)
 	})
