@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -183,14 +184,14 @@ func (d *driver) counted(recs []read) {
 	}
 }
 
-// drained waits until as much is counted as was sent. If that takes too long it is the checker that says what is missing.
+// drained waits until as much is counted as was sent. If nothing more comes for long it is the checker that says what is missing.
 func (d *driver) drained(ctx context.Context) error {
 	limit := patience
 	if d.planted {
 		limit = patiencePlanted
 	}
 	want := d.load.numbers()
-	deadline := time.Now().Add(limit)
+	least, deadline := math.MaxInt, time.Time{}
 	for {
 		d.mu.Lock()
 		missing := 0
@@ -201,8 +202,10 @@ func (d *driver) drained(ctx context.Context) error {
 		if missing == 0 {
 			return nil
 		}
-		if time.Now().After(deadline) {
-			d.note("%d records have not been counted after %v", missing, limit)
+		if missing < least {
+			least, deadline = missing, time.Now().Add(limit)
+		} else if time.Now().After(deadline) {
+			d.note("%d records have not been counted, and no more were for %v", missing, limit)
 			return nil
 		}
 		if err := d.fleet.Trouble(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -165,19 +166,20 @@ func TestCostsProperties(t *testing.T) {
 func TestSlowInstance(t *testing.T) {
 	scenario(t, kinesistest.Options{}, func(w *world) {
 		w.open(6, 0)
-		var a, b *instance
-		busy := func(i **instance, each float64) func(*Table) {
+		busy := func(i *atomic.Pointer[instance], each float64) func(*Table) {
 			return func(t *Table) {
 				t.CPU = func() (float64, bool) {
-					if *i == nil {
-						return 0, false
+					if i := i.Load(); i != nil {
+						return each * float64(len(i.has())), true
 					}
-					return each * float64(len((*i).has())), true
+					return 0, false
 				}
 			}
 		}
-		a = w.join("a", busy(&a, 25))
-		b = w.join("b", busy(&b, 5))
+		var ofA, ofB atomic.Pointer[instance]
+		a, b := w.join("a", busy(&ofA, 25)), w.join("b", busy(&ofB, 5))
+		ofA.Store(a)
+		ofB.Store(b)
 		w.within(time.Minute, "evenly at first", func() bool { return len(a.has()) == 3 && len(b.has()) == 3 })
 		w.within(10*time.Minute, "the slow one has less", func() bool { return len(a.has()) == 2 && len(b.has()) == 4 })
 		has := a.has()
