@@ -64,7 +64,7 @@ func (w *watcher) sum(prefix string) (sum float64) {
 // until waits for a sum.
 func (w *watcher) until(t *testing.T, prefix string, cond func(float64) bool) {
 	t.Helper()
-	require.Eventually(t, func() bool { return cond(w.sum(prefix)) }, patience, 5*time.Millisecond, "%s: %v", prefix, w.now)
+	require.Eventually(t, func() bool { return cond(w.sum(prefix)) }, patience, 5*time.Millisecond, prefix)
 }
 
 func (w *watcher) has(t *testing.T, prefix string, want float64) {

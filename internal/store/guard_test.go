@@ -529,8 +529,8 @@ func TestReuseWithoutSpace(t *testing.T) {
 		return nil
 	}))
 	c := &crypt{FS: fs, keys: Keys{Current: testKey(1)}}
-	var faults []error
-	g := newGuard(c, "state", slog.New(slog.DiscardHandler), func(err error) { faults = append(faults, err) }, func() {})
+	faults := make(chan error, 10)
+	g := newGuard(c, "state", slog.New(slog.DiscardHandler), func(err error) { faults <- err }, func() {})
 	require.NoError(t, g.setDirect(false))
 	within(t, "the second attempt", func() {
 		f, err = g.ReuseForWrite("old", "new", vfs.WriteCategoryUnspecified)
@@ -540,7 +540,6 @@ func TestReuseWithoutSpace(t *testing.T) {
 	require.False(t, full)
 	_, err = mem.Stat("new")
 	require.NoError(t, err)
-	for _, err := range faults {
-		require.ErrorIs(t, err, ErrDiskFull)
-	}
+	require.ErrorIs(t, receive(t, "report", faults), ErrDiskFull)
+	require.Empty(t, faults)
 }
