@@ -164,6 +164,10 @@ func TestCostsProperties(t *testing.T) {
 
 // An instance that is slow is given less, and keeps that: nothing moves to and fro.
 func TestSlowInstance(t *testing.T) {
+	looks := 10
+	if testing.Short() {
+		looks = 2
+	}
 	scenario(t, kinesistest.Options{}, func(w *world) {
 		w.open(6, 0)
 		busy := func(i *atomic.Pointer[instance], each float64) func(*Table) {
@@ -183,7 +187,7 @@ func TestSlowInstance(t *testing.T) {
 		w.within(time.Minute, "evenly at first", func() bool { return len(a.has()) == 3 && len(b.has()) == 3 })
 		w.within(10*time.Minute, "the slow one has less", func() bool { return len(a.has()) == 2 && len(b.has()) == 4 })
 		has := a.has()
-		for range 10 { // measures are looked at again meanwhile
+		for range looks { // measures are looked at again meanwhile
 			w.pass(30 * time.Second)
 			require.Equal(w, has, a.has())
 		}

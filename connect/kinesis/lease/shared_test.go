@@ -19,6 +19,10 @@ import (
 // it, and one that takes it for its own. Instances of each come, go and die at random, and shards are split and merged, as in TestRandom.
 // None writes, or asks for, a row of another; each reads all of its shards, and a row that is nobody's stays as it was.
 func TestSharedTable(t *testing.T) {
+	steps := 20
+	if testing.Short() {
+		steps = 6
+	}
 	scenario(t, kinesistest.Options{}, func(w *world) {
 		var all []*chaos
 		r := rand.New(rand.NewPCG(3, 7))
@@ -41,7 +45,7 @@ func TestSharedTable(t *testing.T) {
 		require.NoError(t, stranger.insert(w.Context(), item{attrKey: text("s2/shardId-000000000000"), attrEntity: text(entityLease), attrOwner: text("i1-1"), attrCounter: integer(7), attrCheckpoint: text(trimHorizon)}))
 		before, err := stranger.get(w.Context(), "s2/shardId-000000000000")
 		require.NoError(t, err)
-		for range 20 {
+		for range steps {
 			for _, c := range all {
 				c.step()
 			}
