@@ -12,6 +12,7 @@ import (
 	"github.com/millstream-go/millstream/connect"
 	"github.com/millstream-go/millstream/internal/fault"
 	"github.com/millstream-go/millstream/internal/plant"
+	"github.com/millstream-go/millstream/internal/slab"
 	"github.com/millstream-go/millstream/sink"
 	"github.com/millstream-go/millstream/source"
 )
@@ -36,6 +37,7 @@ type session struct {
 
 	h       connect.Handler
 	batches chan source.Batch
+	slabs   slab.List[source.Record] // of batches that were released
 	failed  chan error
 	look    chan struct{} // it is to be looked whether shards may be left
 
@@ -78,6 +80,7 @@ func open(ctx context.Context, c Streams, app connect.App) (*session, error) {
 	c.Observe = n.observing(c.Observe)
 	s := &session{c: c, counts: n, app: app, log: app.Logger, specs: map[string]connect.SourceSpec{}, writers: map[string]*writer{}, consumers: map[string]string{}, scattered: map[string]bool{}, batches: make(chan source.Batch), failed: make(chan error, 1),
 		look: make(chan struct{}, 1), shards: map[ShardID]Shard{}, opened: map[ShardID]bool{}, passed: map[ShardID]bool{}, owned: map[source.Partition]*owned{}, pending: map[source.Partition]source.Position{}, changed: make(chan struct{})}
+	s.slabs.Room = int(app.FetchBytes / 3)
 	_, s.alone = c.Leases.(interface{ only() })
 	if err := s.possible(); err != nil {
 		return nil, err
