@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -27,10 +28,17 @@ import (
 // is taken to be compacted away.
 const compactedAfter = 2 * time.Second
 
-const (
-	restoreBytes = 16 << 20
-	restoreWait  = 250 * time.Millisecond
-)
+const restoreWait = 250 * time.Millisecond
+
+// restores is how many partitions are read at the same time.
+func restores() int { return max(4, runtime.GOMAXPROCS(0)) }
+
+// restoreBytes bounds an answer of a restore, compressed. As records it takes about ten times the room, and each restore has one that is
+// applied and another one under way. Of those that run at a time that makes six times the budget of fetched records, or
+// a third of the whole: the caches are not full yet.
+func restoreBytes(budget int64) int32 {
+	return int32(min(max(6*budget/int64(2*10*restores()), 128<<10), 16<<20))
+}
 
 // ReadChangelog reads a partition to its end.
 func (s *session) ReadChangelog(ctx context.Context, p source.Partition, from source.Position, apply func([]source.Record) error) (source.Position, error) {
@@ -50,7 +58,7 @@ func (s *session) ReadChangelog(ctx context.Context, p source.Partition, from so
 	if s.changelog[p.Stream] && from.Offset() > 0 && from.Offset() < starts[p] {
 		return from, fmt.Errorf("%w: kafka: state holds changelog %v up to offset %d, and it begins at %d now", connect.ErrDiverged, p, from.Offset(), starts[p])
 	}
-	cl, err := s.restoring.take()
+	cl, err := s.restoring.take(ctx)
 	if err != nil {
 		return from, fmt.Errorf("kafka: restore %v: %w", p, err)
 	}
@@ -162,12 +170,12 @@ func (r *restore) fetch(ctx context.Context) (kgo.FetchPartition, int64, error) 
 		return kgo.FetchPartition{}, r.pos, err
 	}
 	req := kmsg.NewPtrFetchRequest()
-	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = int32(restoreWait.Milliseconds()), 1, restoreBytes
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = int32(restoreWait.Milliseconds()), 1, restoreBytes(r.s.app.FetchBytes)
 	req.IsolationLevel, req.SessionEpoch = 1, -1
 	t := kmsg.NewFetchRequestTopic()
 	t.Topic, t.TopicID = r.p.Stream, r.s.topicID(r.p.Stream)
 	fp := kmsg.NewFetchRequestTopicPartition()
-	fp.Partition, fp.CurrentLeaderEpoch, fp.FetchOffset, fp.PartitionMaxBytes = r.p.Index, epoch, r.pos, restoreBytes
+	fp.Partition, fp.CurrentLeaderEpoch, fp.FetchOffset, fp.PartitionMaxBytes = r.p.Index, epoch, r.pos, req.MaxBytes
 	t.Partitions = append(t.Partitions, fp)
 	req.Topics = append(req.Topics, t)
 	raw, err := r.cl.Broker(int(leader)).RetriableRequest(ctx, req)
@@ -221,19 +229,30 @@ func (r recordPool) GetRecords(n int) []kgo.Record { return r.p.GetRecords(n) }
 func (r recordPool) PutRecords(s []kgo.Record)     { r.p.PutRecords(s) }
 
 // restoreClients keep clients between restores: each has connections of its own, so that restores that run side by side
-// do not wait for each other's answers.
+// do not wait for each other's answers. There are not more than slots has room for.
 type restoreClients struct {
 	open   func() (*kgo.Client, error)
+	slots  chan struct{}
 	mu     sync.Mutex
 	idle   []*kgo.Client
 	closed bool
 }
 
-func (c *restoreClients) take() (*kgo.Client, error) {
+func (c *restoreClients) take(ctx context.Context) (cl *kgo.Client, err error) {
+	select {
+	case c.slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() {
+		if err != nil {
+			<-c.slots
+		}
+	}()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if n := len(c.idle); n > 0 {
-		cl := c.idle[n-1]
+		cl = c.idle[n-1]
 		c.idle = c.idle[:n-1]
 		return cl, nil
 	}
@@ -242,7 +261,7 @@ func (c *restoreClients) take() (*kgo.Client, error) {
 
 func (c *restoreClients) give(cl *kgo.Client) {
 	c.mu.Lock()
-	if !c.closed && len(c.idle) < 8 {
+	if !c.closed {
 		c.idle = append(c.idle, cl)
 		cl = nil
 	}
@@ -250,6 +269,7 @@ func (c *restoreClients) give(cl *kgo.Client) {
 	if cl != nil {
 		cl.Close()
 	}
+	<-c.slots
 }
 
 // close returns the idle clients, and has those that are still at work closed when they are given back.

@@ -75,6 +75,7 @@ func newSession(c Cluster, app connect.App) *session {
 	s.life, s.kill = context.WithCancel(context.Background())
 	s.groupLife, s.killGroup = context.WithCancel(s.life)
 	s.member.held = map[source.Partition]bool{}
+	s.restoring.slots = make(chan struct{}, restores())
 	s.restoring.open = func() (*kgo.Client, error) {
 		return kgo.NewClient(append(s.commonOptions(), s.cluster.ClientOptions...)...)
 	}
