@@ -48,6 +48,8 @@ func (s *Store) pebbleOptions(fs vfs.FS, mustExist bool) *pebble.Options {
 		Logger:                      pebbleLogger{s.opts.Logger, s.guard},
 		EventListener:               s.listener(),
 	}
+	s.compactions = newCompactions()
+	o.Experimental.CompactionScheduler = s.compactions
 	last := len(o.Levels) - 1
 	for i := range last {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // about 1 % false positives
@@ -143,6 +145,7 @@ func (s *Store) openDB(mustExist bool) error {
 			return s.openError(r.err)
 		}
 		s.db = r.db
+		s.compactions.begin()
 		return nil
 	}
 }

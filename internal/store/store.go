@@ -65,7 +65,9 @@ type Store struct {
 	db       *pebble.DB
 	cache    *pebble.Cache
 	instance string
-	stats    counters
+
+	compactions *compactions // of db
+	stats       counters
 
 	commits chan commit // to the goroutine that applies batches
 	syncs   chan commit // from it to the goroutine that waits until they are synced
