@@ -39,7 +39,7 @@ size_round() { # name round
   [[ $line == *'"inserts":0,'* ]] || verified=no
   record recovery "$size_mode" "$(size_engine "$name")" "$round" "$verified" "$(sed "s/}\$/,\"state_mib\":$gb}/" <<<"$line")"
   "${cmd[@]}" -n 400 -follow >"$log.again" 2>&1 </dev/null &
-  pid=$!
+  pid=$! children+=($!) # ended with the script, too
   for _ in $(seq 300); do ! grep -q '^PROCESSED' "$log.again" || break; sleep 0.1; done
   { kill -KILL "$pid"; wait "$pid" || true; } 2>/dev/null
 }
