@@ -27,10 +27,7 @@ func newPools(bytes int64) *pools {
 
 // GetRecords implements kgo.PoolRecords.
 func (p *pools) GetRecords(n int) []kgo.Record {
-	if s, ok := p.records.Get(n); ok {
-		return s
-	}
-	return make([]kgo.Record, 0, n)
+	return p.records.Get(n)
 }
 
 // PutRecords implements kgo.PoolRecords.
@@ -38,11 +35,7 @@ func (p *pools) PutRecords(s []kgo.Record) { p.records.Put(s) }
 
 // GetDecompressBytes implements kgo.PoolDecompressBytes.
 func (p *pools) GetDecompressBytes(compressed []byte, _ kgo.CompressionCodecType) []byte {
-	n := int(int64(len(compressed))*max(p.grows.Load(), 32)/16) + 512
-	if s, ok := p.bytes.Get(n); ok {
-		return s
-	}
-	return make([]byte, 0, n)
+	return p.bytes.Get(int(int64(len(compressed))*max(p.grows.Load(), 32)/16) + 512)
 }
 
 // OnFetchBatchRead implements kgo.HookFetchBatchRead. Too little room costs a copy, too much of it stays in the pool.
@@ -58,12 +51,7 @@ func (p *pools) OnFetchBatchRead(_ kgo.BrokerMetadata, _ string, _ int32, m kgo.
 func (p *pools) PutDecompressBytes(s []byte) { p.bytes.Put(s) }
 
 // slab returns room for n records.
-func (p *pools) slab(n int) []source.Record {
-	if s, ok := p.slabs.Get(n); ok {
-		return s
-	}
-	return make([]source.Record, 0, n)
-}
+func (p *pools) slab(n int) []source.Record { return p.slabs.Get(n) }
 
 // putSlab takes a slab back. It is not cleared: what it points to is pooled as well.
 func (p *pools) putSlab(s []source.Record) { p.slabs.Put(s) }

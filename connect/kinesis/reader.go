@@ -190,7 +190,7 @@ var errAhead = errors.New("records are passed over")
 // deliver hands records over, those of aggregates one by one, without what was read before. It returns how many bytes the
 // answer had.
 func (r *reader) deliver(recs []types.Record, behind time.Duration, over bool) (bytes int, err error) {
-	b := source.Batch{CaughtUp: behind == 0 || over, Behind: behind, FetchedAt: time.Now(), Records: r.s.slab(len(recs))}
+	b := source.Batch{CaughtUp: behind == 0 || over, Behind: behind, FetchedAt: time.Now(), Records: r.s.slabs.Get(len(recs))}
 	size := 0
 	for i := range recs {
 		size += len(aws.ToString(recs[i].PartitionKey))
@@ -218,14 +218,6 @@ func (r *reader) deliver(recs []types.Record, behind time.Duration, over bool) (
 	b.Release = func() { r.s.putSlab(records) }
 	r.send(b)
 	return bytes, nil
-}
-
-// slab returns room for n records.
-func (s *session) slab(n int) []source.Record {
-	if list, ok := s.slabs.Get(n); ok {
-		return list
-	}
-	return make([]source.Record, 0, n)
 }
 
 // putSlab takes a slab back, without what it points to: that is the client's, and not used again.

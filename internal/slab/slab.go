@@ -20,42 +20,44 @@ type List[T any] struct {
 // Pieces that are kept, and the largest: a rare giant must not stay for ever.
 const keepPieces = 8
 
-// Get returns the smallest piece that has room for n; ok is false if there is none.
-func (f *List[T]) Get(n int) (piece []T, ok bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+// Get returns the smallest piece that has room for n, or a new one, with nothing in it.
+func (l *List[T]) Get(n int) []T {
+	if n == 0 {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	best := -1
-	for i, p := range f.pieces {
-		if cap(p) >= n && (best < 0 || cap(p) < cap(f.pieces[best])) {
+	for i, p := range l.pieces {
+		if cap(p) >= n && (best < 0 || cap(p) < cap(l.pieces[best])) {
 			best = i
 		}
 	}
 	if best < 0 {
-		return nil, false
+		return make([]T, 0, n)
 	}
-	piece = f.pieces[best]
-	last := len(f.pieces) - 1
-	f.pieces[best], f.pieces[last] = f.pieces[last], nil
-	f.pieces = f.pieces[:last]
-	f.kept -= size(piece)
-	return piece[:0], true
+	piece, last := l.pieces[best], len(l.pieces)-1
+	l.pieces[best], l.pieces[last] = l.pieces[last], nil
+	l.pieces = l.pieces[:last]
+	l.kept -= size(piece)
+	return piece[:0]
 }
 
 // Put keeps a piece; if there are enough, it takes the place of a smaller one.
-func (f *List[T]) Put(piece []T) {
+func (l *List[T]) Put(piece []T) {
 	n := size(piece)
 	if n == 0 {
 		return
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.pieces) < keepPieces && f.kept+n <= f.Room {
-		f.pieces, f.kept = append(f.pieces, piece), f.kept+n
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.pieces) < keepPieces && l.kept+n <= l.Room {
+		l.pieces, l.kept = append(l.pieces, piece), l.kept+n
 		return
 	}
-	for i, p := range f.pieces {
-		if more := n - size(p); more > 0 && f.kept+more <= f.Room {
-			f.pieces[i], f.kept = piece, f.kept+more
+	for i, p := range l.pieces {
+		if more := n - size(p); more > 0 && l.kept+more <= l.Room {
+			l.pieces[i], l.kept = piece, l.kept+more
 			return
 		}
 	}

@@ -48,8 +48,6 @@ func (s *Store) pebbleOptions(fs vfs.FS, mustExist bool) *pebble.Options {
 		Logger:                      pebbleLogger{s.opts.Logger, s.guard},
 		EventListener:               s.listener(),
 	}
-	s.compactions = newCompactions()
-	o.Experimental.CompactionScheduler = s.compactions
 	last := len(o.Levels) - 1
 	for i := range last {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // about 1 % false positives
@@ -123,12 +121,15 @@ func (s *Store) openDB(mustExist bool) error {
 		db  *pebble.DB
 		err error
 	}
+	o := s.pebbleOptions(fs, mustExist)
+	s.compactions = newCompactions()
+	o.Experimental.CompactionScheduler = s.compactions
 	done := make(chan result, 1)
 	go func() {
 		var r result
 		defer func() { done <- r }()
 		defer recovered(&r.err)
-		r.db, r.err = pebble.Open(s.path("db"), s.pebbleOptions(fs, mustExist))
+		r.db, r.err = pebble.Open(s.path("db"), o)
 	}()
 	select {
 	case <-s.guard.stalled:
