@@ -185,8 +185,8 @@ func (w *writer) send(ctx context.Context, req *request) error {
 	defer w.mu.Unlock()
 	for _, p := range foreign {
 		// The aggregate was made for a shard that has been split or merged meanwhile. A consumer that follows the Kinesis
-		// Client Library drops it unless all of its records belong where it arrived.
-		if t := w.shardMap.find(p.shard); t != nil && t.owns.Owns(p.records()) {
+		// Client Library drops it unless all of its records belong where it arrived, which may have been closed again since.
+		if owned, known := w.ranges[p.shard]; known && owned.Owns(p.records()) {
 			written = append(written, p.entries...)
 			continue
 		}

@@ -1,12 +1,18 @@
 package kinesis_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	api "github.com/aws/aws-sdk-go-v2/service/kinesis"
 	"github.com/stretchr/testify/require"
 
 	"github.com/millstream-go/millstream/connect"
@@ -138,6 +144,48 @@ func TestWritesAcrossReshards(t *testing.T) {
 	f.expect(out)
 	require.Positive(t, f.events.of(kinesis.WrittenAgain))
 	require.Equal(t, f.events.of(kinesis.WrittenAgain), f.events.of(kinesis.Foreign))
+}
+
+// An aggregate arrives in the shard that two were merged into, and that is split before the writer lists the shards: it was in its
+// right place, and is not written again.
+func TestArrivedInAShardThatWasClosedSince(t *testing.T) {
+	f := start(t, kinesistest.Options{})
+	f.CreateStream("in", 2)
+	f.CreateStream("out", 2)
+	var merged atomic.Bool
+	c := f.streams()
+	c.Write.Aggregate = true
+	o := f.client.Options()
+	o.HTTPClient = before{o.HTTPClient, func(r *http.Request) {
+		b, err := io.ReadAll(r.Body)
+		require.NoError(f, err)
+		r.Body = io.NopCloser(bytes.NewReader(b))
+		if strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".ListShards") && strings.Contains(string(b), `"out"`) && merged.CompareAndSwap(true, false) {
+			require.NoError(f, f.Split("out", f.Shards("out")[0]))
+		}
+	}}
+	c.Client = api.New(o)
+	f.put("in", 5, names(40)...)
+	in := f.run(copies(), t.TempDir(), c)
+	require.Zero(t, f.arrived(in))
+	open := f.Shards("out")
+	require.NoError(t, f.Merge("out", open[0], open[1]))
+	merged.Store(true)
+	f.put("in", 5, names(40)...)
+	require.Zero(t, f.arrived(in))
+	require.Zero(t, f.events.of(kinesis.WrittenAgain))
+	require.Len(t, f.Shards("out"), 2)
+}
+
+// before does something before each request is sent.
+type before struct {
+	api.HTTPClient
+	look func(*http.Request)
+}
+
+func (b before) Do(r *http.Request) (*http.Response, error) {
+	b.look(r)
+	return b.HTTPClient.Do(r)
 }
 
 // A shard's limits are kept: what is more than its share waits here instead of being refused there.

@@ -46,7 +46,8 @@ type writer struct {
 	tries    int       // failed calls in a row
 	err      error
 	shardMap shardMap
-	changed  chan struct{} // closed and made anew with each change
+	ranges   map[string]kpl.Range // what each shard owns or, if it is closed, has owned
+	changed  chan struct{}        // closed and made anew with each change
 }
 
 // entry is a record that is to be written.
@@ -112,7 +113,10 @@ func (w *writer) refresh(ctx context.Context, shards ...string) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.shardMap = newShardMap(list, w.shardMap)
+	w.shardMap, w.ranges = newShardMap(list, w.shardMap), map[string]kpl.Range{}
+	for _, sh := range list {
+		w.ranges[sh.Shard] = sh.Hashes
+	}
 	for id := range w.last {
 		if w.shardMap.find(id) == nil {
 			delete(w.last, id)
