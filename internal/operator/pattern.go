@@ -144,10 +144,7 @@ func (o *Detect[K, V]) show(c *task.Ctx, r *dueRecord[K, V]) {
 	c.Op = o.Op
 	found, changed := o.machine.Process(s, r.time, r.val)
 	if e == nil && !s.Empty() {
-		if e, err = o.store.find(o.table, r.key, 0); err != nil {
-			c.Task.Fail(err)
-			return
-		}
+		e = o.add(r.key)
 		e.val, e.live = s, true
 		o.blank = o.machine.New()
 	}

@@ -56,6 +56,14 @@ func (s *rows[K, A]) get(k K) (*entry[K, A], error) {
 	return e, s.store.decodeValue(val, e)
 }
 
+// add returns the entry for a key of which get has just found none: it is not live, and the store is not asked again.
+func (s *rows[K, A]) add(k K) *entry[K, A] {
+	if e := s.table.lookup(k); e != nil {
+		return e
+	}
+	return s.table.insert(k)
+}
+
 // Row is the store's Lookup.
 func (s *rows[K, A]) Row(c *task.Ctx, k K) (row *A, time int64) {
 	e, err := s.get(k)

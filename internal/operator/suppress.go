@@ -90,13 +90,13 @@ func (o *Suppress[K, A]) now() int64 {
 
 // hold merges a change into what waits for its key.
 func (o *Suppress[K, A]) hold(c *task.Ctx, k K, ch Change[A]) error {
-	if e, err := o.get(k); err != nil || e == nil && ch.Old == nil && ch.New == nil && !o.Empty {
+	e, err := o.get(k)
+	if err != nil || e == nil && ch.Old == nil && ch.New == nil && !o.Empty {
 		c.Filter(o.Op)
 		return err // nothing, of which nothing is known
 	}
-	e, err := o.store.find(o.table, k, 0)
-	if err != nil {
-		return err
+	if e == nil {
+		e = o.add(k)
 	}
 	was, first := e.val.due, !e.live
 	if first {

@@ -82,10 +82,7 @@ func (o *Group[G, V, A]) Process(c *task.Ctx, g G, ch Change[V]) {
 		c.Filter(o.Op)
 		return
 	case e == nil:
-		if e, err = o.rows.store.find(o.rows.table, g, 0); err != nil {
-			c.Task.Fail(err)
-			return
-		}
+		e = o.rows.add(g)
 		e.time, e.val = math.MinInt64, grouped[A]{}
 	case o.Old:
 		old, err := o.rows.copied(e.val)

@@ -59,10 +59,7 @@ func (o *Upsert[K, V]) Put(c *task.Ctx, k K, v *V) {
 		c.Filter(o.op)
 		return
 	default:
-		if e, err = o.rows.store.find(o.rows.table, k, 0); err != nil {
-			c.Task.Fail(err)
-			return
-		}
+		e = o.rows.add(k)
 	}
 	if v == nil && !plant.Is("table") { // planted: a deleted row stays
 		o.rows.clear(e)

@@ -44,16 +44,14 @@ func (a *App) Run(ctx context.Context) error {
 		return ErrRunning
 	}
 	defer a.running.Store(nil)
-	st, err := store.Open(store.Options{Dir: a.cfg.StateDir, FS: a.cfg.Disk, AppID: a.cfg.AppID, KeyGroups: a.cfg.KeyGroups, Exchange: a.prog.exchange(), Stores: a.prog.Stores, Keys: a.cfg.Keys,
-		CacheBytes: a.cfg.storeBytes() / 3, MemTableBytes: a.cfg.storeBytes() / 6, Logger: a.cfg.Logger, OnFault: a.onFault, OnRecover: a.onRecover})
+	st, snapshots, err := a.openStore(ctx)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil // while a snapshot was fetched
+	}
 	if err != nil {
 		return fmt.Errorf("open state: %w", err)
 	}
-	instance := a.cfg.InstanceID
-	if instance == "" {
-		instance = st.InstanceID()
-	}
-	snapshots := a.snapshots(st, instance)
+	instance := a.instance(st)
 	stop := a.beside(ctx, st, instance, snapshots)
 	over := make(chan struct{})
 	var full sync.WaitGroup

@@ -164,6 +164,7 @@ func (e *engine) restore(ctx context.Context, s *slot) {
 	e.restores.Add(1)
 	defer e.restores.Add(-1)
 	begin := time.Now()
+	filled := e.store.Fill()
 	var r *checkpoint.Restored
 	err := e.load(ctx, s.task)
 	switch {
@@ -173,6 +174,7 @@ func (e *engine) restore(ctx context.Context, s *slot) {
 	default:
 		r, err = checkpoint.Restore(ctx, watched{e.session, &s.progress, e.log, s.task.ID(), "task is being restored"}, e.store, s.task, e.cfg.Guarantee, time.UnixMilli(e.now()), e.prog.Inputs(s.task, e.counts()))
 	}
+	filled()
 	var caughtUp []source.Partition
 	fresh := map[source.Partition]bool{}
 	if err == nil {

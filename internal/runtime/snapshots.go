@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -24,24 +25,39 @@ type snapshots struct {
 	write *snapshot.Writer
 	load  *snapshot.Loader
 	term  *snapshot.Term
+	seed  string   // the snapshot that the store began with; "": none
 	ready bool     // the store is the newest that there is
 	made  task.Age // of the last snapshot of the whole store
 	log   *slog.Logger
 }
 
-// snapshots returns nil if there are to be none.
-func (a *App) snapshots(st *store.Store, instance string) *snapshots {
+// openStore opens the state directory, a new one with what the snapshots have. There are none if the second result is nil.
+func (a *App) openStore(ctx context.Context) (*store.Store, *snapshots, error) {
+	o := store.Options{Dir: a.cfg.StateDir, FS: a.cfg.Disk, AppID: a.cfg.AppID, KeyGroups: a.cfg.KeyGroups, Exchange: a.prog.exchange(), Stores: a.prog.Stores, Keys: a.cfg.Keys,
+		CacheBytes: a.cfg.storeBytes() / 3, MemTableBytes: a.cfg.storeBytes() / 6, Logger: a.cfg.Logger, OnFault: a.onFault, OnRecover: a.onRecover}
 	c := a.cfg.Snapshots
 	if c.Store == nil {
-		return nil
+		st, err := store.Open(o)
+		return st, nil, err
 	}
-	term := &snapshot.Term{Config: c, App: a.cfg.AppID, Instance: instance, Store: st, Log: a.cfg.Logger}
-	return &snapshots{
-		store: st, term: term, log: a.cfg.Logger,
-		write: &snapshot.Writer{Config: c, App: a.cfg.AppID, Instance: instance, Store: st, Log: a.cfg.Logger, Term: term},
-		load:  &snapshot.Loader{Config: c, App: a.cfg.AppID, Store: st, Log: a.cfg.Logger},
+	s := &snapshots{log: a.cfg.Logger, load: &snapshot.Loader{Config: c, App: a.cfg.AppID, Log: a.cfg.Logger}}
+	o.Seed = func(st *store.Store) (imp *store.Import, err error) {
+		s.load.Store = st
+		imp, s.seed, err = s.load.Seed(ctx, a.instance(st), checkpoint.Trusted, time.Now())
+		return imp, err
 	}
+	st, err := store.Open(o)
+	if err != nil {
+		return nil, nil, err
+	}
+	s.store, s.load.Store = st, st
+	s.term = &snapshot.Term{Config: c, App: a.cfg.AppID, Instance: a.instance(st), Store: st, Log: a.cfg.Logger}
+	s.write = &snapshot.Writer{Config: c, App: a.cfg.AppID, Instance: a.instance(st), Store: st, Log: a.cfg.Logger, Term: s.term}
+	return st, s, nil
 }
+
+// instance is this instance's name.
+func (a *App) instance(st *store.Store) string { return cmp.Or(a.cfg.InstanceID, st.InstanceID()) }
 
 // takeSnapshots makes one every now and then until ctx ends.
 func (a *App) takeSnapshots(ctx context.Context, c *snapshots) {
@@ -131,6 +147,13 @@ func (e *engine) load(ctx context.Context, t *task.Task) error {
 			return err
 		}
 		w.End = ends[part].Offset() // 0 if it is empty
+	}
+	if seed := e.snapshots.seed; seed != "" && w.End >= 0 && w.Local > w.End {
+		e.log.Warn("snapshot is not used: it is ahead of the changelog, which was recreated or has lost records", "snapshot", seed, "task", t.ID(), "changelog position", w.Local, "end", w.End)
+		if err := w.Wipe(); err != nil {
+			return err
+		}
+		w.Local = -1
 	}
 	got, err := e.snapshots.load.Load(ctx, w, now)
 	if err != nil {

@@ -210,17 +210,44 @@ func (l *Loader) fetch(ctx context.Context, name string, m *Manifest) (imp *stor
 			imp = nil
 		}
 	}()
-	dir, _, _, _ := manifestNumber(name)
+	if err := l.fetchFiles(ctx, imp, name, m); err != nil {
+		return imp, 0, err
+	}
 	for _, f := range m.Files {
-		if err := l.fetchFile(ctx, imp, fileName(dir, f.SHA256), f); err != nil {
-			return imp, 0, err
-		}
 		size += f.Size
 	}
+	imp.Layout = m.Layout
 	if err := imp.Open(); err != nil {
 		return imp, size, err
 	}
 	return imp, size, compareTables(imp, m)
+}
+
+// streams is how many files are fetched at a time.
+const streams = 4
+
+// fetchFiles copies all files of a snapshot.
+func (l *Loader) fetchFiles(ctx context.Context, imp *store.Import, name string, m *Manifest) error {
+	dir, _, _, _ := manifestNumber(name)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	files := make(chan File)
+	var running sync.WaitGroup
+	for range min(streams, len(m.Files)) {
+		running.Go(func() {
+			for f := range files {
+				if err := l.fetchFile(ctx, imp, fileName(dir, f.SHA256), f); err != nil {
+					cancel(err) // the first one counts
+				}
+			}
+		})
+	}
+	for _, f := range m.Files {
+		files <- f // after an error they fail at once
+	}
+	close(files)
+	running.Wait()
+	return context.Cause(ctx)
 }
 
 // compareTables finds out whether a database consists of the tables that the manifest says.
@@ -242,6 +269,9 @@ func compareTables(imp *store.Import, m *Manifest) error {
 }
 
 func (l *Loader) fetchFile(ctx context.Context, imp *store.Import, object string, f File) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	var r io.ReadCloser = io.NopCloser(bytes.NewReader(nil))
 	var err error
 	if f.Size > 0 {

@@ -461,6 +461,15 @@ func TestDamages(t *testing.T) {
 		if want > 0 {
 			require.Equal(t, states[want], dump(t, here, 0), "seed %d", n)
 		}
+		if n%4 == 0 {
+			seeded, _ := seed(t, b, "two", now)
+			if require.NotNil(t, seeded); want > 0 {
+				require.Equal(t, states[want], dump(t, seeded, 0), "seed %d", n)
+			} else {
+				require.Empty(t, dump(t, seeded, 0), "seed %d", n)
+			}
+			require.NoError(t, seeded.Close())
+		}
 		// (A manifest that is missing leaves nothing to find fault with: the snapshot was never made, and the one before is used.)
 		if want < 200 && !(what == 2 && strings.Contains(name, "manifest-")) {
 			require.Contains(t, log.String(), "snapshot cannot be used", "seed %d: what is damaged is named", n)

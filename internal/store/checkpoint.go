@@ -15,7 +15,7 @@ import (
 )
 
 // Copies of the database. A Checkpoint is one as of a moment, beside the database and sharing its tables (hard links), to
-// be copied elsewhere. An Import is one that came from elsewhere, to be read.
+// be copied elsewhere. An Import is one that came from elsewhere, to be read, or to become the database of a new directory.
 //
 // Both are directories in the state directory that Open removes if a process left them behind. Their files are read and
 // written as they are on the disk: encrypted, if the state is.
@@ -146,6 +146,9 @@ func (s *Store) removeCopies() error {
 
 // Import is a copy of a database from elsewhere. It is for one goroutine until it is opened.
 type Import struct {
+	// Layout is that of the database, to be set before the import becomes a seed.
+	Layout Layout
+
 	s      *Store
 	dir    string
 	reader *Store // once opened
@@ -160,7 +163,7 @@ func (s *Store) NewImport(name string) (*Import, error) {
 	return i, nil
 }
 
-// Create adds a file. The caller has made sure that the name has no directories in it. A full disk is an error here, not
+// Create adds a file; several may be written at the same time. The caller has made sure that the name has no directories in it. A full disk is an error here, not
 // waited for.
 func (i *Import) Create(name string) (io.WriteCloser, error) {
 	return i.s.raw.Create(i.s.raw.PathJoin(i.dir, name), vfs.WriteCategoryUnspecified)
@@ -245,10 +248,14 @@ func (i *Import) Tables() (map[string]KeyRange, error) {
 
 // Close ends the import and removes its files.
 func (i *Import) Close() (err error) {
+	return errors.Join(i.closeDB(), i.s.raw.RemoveAll(i.dir))
+}
+
+func (i *Import) closeDB() (err error) {
 	if i.reader != nil {
 		err = i.reader.db.Close()
 		i.reader.cache.Unref()
 		i.reader = nil
 	}
-	return errors.Join(err, i.s.raw.RemoveAll(i.dir))
+	return err
 }

@@ -21,7 +21,9 @@ type compactions struct {
 	// mu is taken while Pebble's own lock is held, so none of db's methods that take that one are called under it.
 	mu      sync.Mutex
 	running int
+	fills   int  // under way, see Fill
 	open    bool // the database is
+	depth   func() int32
 	gone    bool
 }
 
@@ -30,14 +32,35 @@ var _ pebble.CompactionGrantHandle = (*compactions)(nil)
 
 const lookForCompactions = 100 * time.Millisecond
 
+// While the store is being filled compactions wait until so many tables lie above one another, and writers until there are stopWrites.
+const (
+	urgent     = 16
+	stopWrites = 20
+)
+
+// Fill says that much will be put into the store, and nothing read, until done is called. Compactions wait meanwhile, unless
+// they have become urgent: what is moved down early is moved again with each further part of what comes.
+func (s *Store) Fill() (done func()) {
+	c := s.compactions
+	c.mu.Lock()
+	c.fills++
+	c.mu.Unlock()
+	return func() {
+		c.mu.Lock()
+		c.fills--
+		c.mu.Unlock()
+		c.look()
+	}
+}
+
 func newCompactions() *compactions {
 	return &compactions{poke: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{})}
 }
 
-// begin lets compactions run.
-func (c *compactions) begin() {
+// begin lets compactions run. depth is how many tables lie above one another, before the levels in which none do.
+func (c *compactions) begin(depth func() int32) {
 	c.mu.Lock()
-	c.open = true
+	c.open, c.depth = true, depth
 	c.mu.Unlock()
 	c.look()
 }
@@ -64,12 +87,18 @@ func (c *compactions) Unregister() {
 	<-c.done
 }
 
-// TrySchedule implements pebble.CompactionScheduler.
+// TrySchedule implements pebble.CompactionScheduler. It is not told how urgent the compaction is; grant finds out.
 func (c *compactions) TrySchedule() (bool, pebble.CompactionGrantHandle) {
-	if !c.take() {
+	if c.filling() || !c.take() {
 		return false, nil
 	}
 	return true, c
+}
+
+func (c *compactions) filling() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fills > 0
 }
 
 // UpdateGetAllowedWithoutPermission implements pebble.CompactionScheduler.
@@ -104,7 +133,7 @@ func (c *compactions) grant() {
 			return
 		}
 		for c.take() {
-			if waiting, _ := c.db.GetWaitingCompaction(); !waiting || !c.db.Schedule(c) {
+			if waiting, _ := c.db.GetWaitingCompaction(); !waiting || c.filling() && c.depth() < urgent || !c.db.Schedule(c) {
 				c.giveBack()
 				break
 			}

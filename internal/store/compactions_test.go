@@ -2,6 +2,7 @@ package store
 
 import (
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -43,7 +44,7 @@ func TestCompactionsWaitForOpen(t *testing.T) {
 	require.False(t, ok, "it is not open")
 	c.UpdateGetAllowedWithoutPermission()
 	assert.Empty(t, db.runs)
-	c.begin()
+	c.begin(func() int32 { return 0 })
 	first, second := receive(t, "compaction", db.runs), receive(t, "compaction", db.runs)
 	ok, _ = c.TrySchedule()
 	require.False(t, ok, "two run")
@@ -57,4 +58,38 @@ func TestCompactionsWaitForOpen(t *testing.T) {
 	c.Unregister()
 	ok, _ = c.TrySchedule()
 	require.False(t, ok, "it is closed")
+}
+
+// While the store is filled compactions wait until they are urgent, or until it is full.
+func TestCompactionsWaitForFilling(t *testing.T) {
+	c, db := newCompactions(), &waitingDB{waiting: 3, runs: make(chan pebble.CompactionGrantHandle, 3)}
+	var depth atomic.Int32
+	looked := make(chan struct{}, 1)
+	c.Register(2, db)
+	first, second := (&Store{compactions: c}).Fill(), (&Store{compactions: c}).Fill()
+	c.begin(func() int32 {
+		select {
+		case looked <- struct{}{}:
+		default:
+		}
+		return depth.Load()
+	})
+	receive(t, "a look", looked)
+	receive(t, "another look, by the clock", looked)
+	require.Empty(t, db.runs)
+	ok, _ := c.TrySchedule()
+	require.False(t, ok, "the store is being filled")
+	depth.Store(urgent)
+	receive(t, "compaction", db.runs).Done()
+	receive(t, "compaction", db.runs).Done()
+	receive(t, "compaction", db.runs).Done()
+	depth.Store(0)
+	first()
+	ok, _ = c.TrySchedule()
+	require.False(t, ok, "one goes on filling")
+	second()
+	ok, h := c.TrySchedule()
+	require.True(t, ok, "it is full")
+	h.Done()
+	c.Unregister()
 }

@@ -43,6 +43,7 @@ func (s *Store) pebbleOptions(fs vfs.FS, mustExist bool) *pebble.Options {
 		Cache:                       s.cache,
 		MemTableSize:                uint64(s.opts.MemTableBytes),
 		MemTableStopWritesThreshold: memTables,
+		L0StopWritesThreshold:       stopWrites,
 		MaxOpenFiles:                1000,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, max(1, runtime.GOMAXPROCS(0)/2) },
 		Logger:                      pebbleLogger{s.opts.Logger, s.guard},
@@ -105,9 +106,9 @@ func (l pebbleLogger) Fatalf(format string, args ...any) {
 }
 
 // openDB opens the database on a goroutine of its own, because a goroutine that fails to write does not return.
-func (s *Store) openDB(mustExist bool) error {
+func (s *Store) openDB(m *manifest) error {
 	fs := &sealer{FS: s.guard, guard: s.guard, dir: s.opts.Dir}
-	if mustExist {
+	if m != nil && !m.seeded() { // of a seed every byte has just been compared
 		known, err := s.checkSeal()
 		if err != nil {
 			return s.openError(err)
@@ -121,7 +122,7 @@ func (s *Store) openDB(mustExist bool) error {
 		db  *pebble.DB
 		err error
 	}
-	o := s.pebbleOptions(fs, mustExist)
+	o := s.pebbleOptions(fs, m != nil)
 	s.compactions = newCompactions()
 	o.Experimental.CompactionScheduler = s.compactions
 	done := make(chan result, 1)
@@ -146,7 +147,7 @@ func (s *Store) openDB(mustExist bool) error {
 			return s.openError(r.err)
 		}
 		s.db = r.db
-		s.compactions.begin()
+		s.compactions.begin(func() int32 { return r.db.Metrics().Levels[0].Sublevels })
 		return nil
 	}
 }
@@ -244,6 +245,11 @@ func (s *Store) adoptDB() (string, error) {
 	if id, err := s.databaseID(); id != "" || err != nil {
 		return id, err
 	}
+	return s.nameDB()
+}
+
+// nameDB gives the database an id.
+func (s *Store) nameDB() (string, error) {
 	if err := s.enter(); err != nil {
 		return "", err
 	}

@@ -27,6 +27,10 @@ type Options struct {
 
 	Keys Keys // encrypt what is on the disk
 
+	// Seed is called if the directory holds no state: the copy that it returns becomes the database. Of the store it may use
+	// Accepts, Unseal, InstanceID and NewImport. If it returns nil, as if it is nil, the state begins empty.
+	Seed func(*Store) (*Import, error)
+
 	Cache         *BlockCache // has blocks of other stores too; nil: one of its own, of CacheBytes
 	CacheBytes    int64       // of the block cache; 64 MiB if 0
 	MemTableBytes int64       // of one memtable, of which there are up to 4; 64 MiB if 0
@@ -194,6 +198,9 @@ func (s *Store) open() error {
 	if s.instance, err = s.openInstanceID(); err != nil {
 		return err
 	}
+	if err := s.dropSeed(); err != nil {
+		return err
+	}
 	old, err := s.readManifest()
 	if err != nil {
 		return err
@@ -202,8 +209,10 @@ func (s *Store) open() error {
 		if err := s.checkManifest(old); err != nil {
 			return err
 		}
+	} else if old, err = s.seed(); err != nil {
+		return err
 	}
-	if err := s.openDB(old != nil); err != nil {
+	if err := s.openDB(old); err != nil {
 		return err
 	}
 	if err := s.settle(old); err != nil {
@@ -213,13 +222,16 @@ func (s *Store) open() error {
 }
 
 // settle makes sure that database and manifest belong together, and writes the manifest if it is new or has changed.
-// The manifest is written last: as long as there is none, Open has not returned, and the database is empty.
+// The manifest is written last: as long as there is none, Open has not returned, and the database is empty or a seed.
 func (s *Store) settle(old *manifest) error {
 	var id string
 	var err error
-	if old == nil {
+	switch {
+	case old == nil:
 		id, err = s.adoptDB()
-	} else {
+	case old.seeded():
+		id, err = s.nameDB()
+	default:
 		id, err = old.Database, s.checkDB(old.Database)
 	}
 	if err != nil {
@@ -229,7 +241,10 @@ func (s *Store) settle(old *manifest) error {
 	if old != nil && next.equal(old) {
 		return nil
 	}
-	return s.writeManifest(next)
+	if err := s.writeManifest(next); err != nil || !old.seeded() {
+		return err
+	}
+	return s.keepSeed()
 }
 
 // isLocked says whether an error of vfs.FS.Lock means that the lock is held.
