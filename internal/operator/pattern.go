@@ -312,7 +312,7 @@ func (o *Detect[K, V]) Changed() int {
 // Held implements task.Stateful.
 func (o *Detect[K, V]) Held() int {
 	var k K
-	return o.heldRows() + o.shelf.held() + len(o.schedule.heap)*3*(int(unsafe.Sizeof(k))+16)
+	return o.heldRows() + o.shelf.held() + len(o.schedule.queue.list)*3*(int(unsafe.Sizeof(k))+16)
 }
 
 // Keeps implements task.Keeper.

@@ -3,7 +3,6 @@ package operator
 import (
 	"bytes"
 	"cmp"
-	"container/heap"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -58,7 +57,7 @@ type bucket[K comparable, V any] struct {
 	complete bool // it holds every list of the store
 	saved    bool // some of it has reached the store, or will
 	open     bool
-	waiting  waitHeap[K]
+	waiting  queue[wait[K]]
 }
 
 // list is what a key has in a bucket.
@@ -80,34 +79,12 @@ type held[V any] struct {
 
 // wait is a record that will be due.
 type wait[K comparable] struct {
-	time  int64
 	bytes string // the key's
 	n     uint32
 	key   K
 }
 
-type waitHeap[K comparable] []wait[K]
-
-func (h waitHeap[K]) Len() int           { return len(h) }
-func (h waitHeap[K]) Less(i, j int) bool { return h[i].before(&h[j]) }
-func (h waitHeap[K]) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *waitHeap[K]) Push(x any)        { *h = append(*h, x.(wait[K])) }
-func (h *waitHeap[K]) Pop() any {
-	old := *h
-	x := old[len(old)-1]
-	*h = old[:len(old)-1]
-	return x
-}
-
-func (w *wait[K]) before(o *wait[K]) bool {
-	if w.time != o.time {
-		return w.time < o.time
-	}
-	if w.bytes != o.bytes {
-		return w.bytes < o.bytes
-	}
-	return w.n < o.n
-}
+func (w wait[K]) before(o wait[K]) bool { return w.bytes < o.bytes || w.bytes == o.bytes && w.n < o.n }
 
 type droppedBucket struct {
 	start int64
@@ -271,7 +248,7 @@ func (s *shelf[K, V]) add(k K, t int64, v V, matched bool) error {
 		if err != nil {
 			return err
 		}
-		heap.Push(&b.waiting, wait[K]{t, string(key), r.n, k})
+		b.waiting.push(t, wait[K]{string(key), r.n, k})
 	}
 	s.due = min(s.due, s.next(b))
 	return nil
@@ -325,8 +302,8 @@ func (s *shelf[K, V]) next(b *bucket[K, V]) int64 {
 		return over
 	case !b.open:
 		return b.start + s.hold + 1
-	case len(b.waiting) > 0:
-		return min(over, b.waiting[0].time+s.hold+1)
+	case len(b.waiting.list) > 0:
+		return min(over, b.waiting.next()+s.hold+1)
 	}
 	return over
 }
@@ -334,7 +311,8 @@ func (s *shelf[K, V]) next(b *bucket[K, V]) int64 {
 // due is a record that is taken.
 type dueRecord[K comparable, V any] struct {
 	wait[K]
-	val V
+	time int64
+	val  V
 }
 
 // advance takes the records that are due at the watermark w, in the order of (time, key, arrival), and deletes the
@@ -349,24 +327,25 @@ func (s *shelf[K, V]) advance(w int64) (list []dueRecord[K, V], err error) {
 	slices.Sort(s.starts)
 	for _, start := range s.starts {
 		b := s.buckets[start]
-		for s.takes && w >= s.next(b) && !(b.open && len(b.waiting) == 0) {
+		for s.takes && w >= s.next(b) && !(b.open && len(b.waiting.list) == 0) {
 			if !b.open {
 				if err := s.open(b); err != nil {
 					return nil, err
 				}
 				continue
 			}
-			if b.waiting[0].time+s.hold >= w {
+			if b.waiting.next()+s.hold >= w {
 				break
 			}
-			x := heap.Pop(&b.waiting).(wait[K])
+			t := b.waiting.next()
+			x := b.waiting.pop()
 			l, err := s.list(b, x.key)
 			if err != nil {
 				return nil, err
 			}
 			for i := range l.recs {
-				if r := &l.recs[i]; r.time == x.time && r.n == x.n && !r.matched {
-					list = append(list, dueRecord[K, V]{x, r.val})
+				if r := &l.recs[i]; r.time == t && r.n == x.n && !r.matched {
+					list = append(list, dueRecord[K, V]{x, t, r.val})
 				}
 			}
 		}
@@ -387,7 +366,7 @@ func (s *shelf[K, V]) open(b *bucket[K, V]) error {
 	if err := s.load(b); err != nil {
 		return err
 	}
-	b.open = true
+	b.open, b.waiting.before = true, wait[K].before
 	for k, l := range b.lists {
 		key, err := s.keyBytes(k)
 		if err != nil {
@@ -395,11 +374,10 @@ func (s *shelf[K, V]) open(b *bucket[K, V]) error {
 		}
 		for _, r := range l.recs {
 			if !r.matched && r.time+s.hold >= s.taken {
-				b.waiting = append(b.waiting, wait[K]{r.time, string(key), r.n, k})
+				b.waiting.push(r.time, wait[K]{string(key), r.n, k})
 			}
 		}
 	}
-	heap.Init(&b.waiting)
 	return nil
 }
 

@@ -20,7 +20,7 @@ type Suppress[K comparable, A any] struct {
 	// clock is nil where operators have a stream time of their own; seen is that.
 	clock *task.Clock
 	seen  int64
-	due   timerHeap // those whose time differs from their entry's have been overtaken
+	due   queue[string] // keys; those whose time differs from their entry's have been overtaken
 	count int
 }
 
@@ -76,8 +76,8 @@ func (o *Suppress[K, A]) Process(c *task.Ctx, k K, ch Change[A]) {
 	c.Port = nil // what is emitted is not this record's
 	o.emit(c, w, o.Most)
 	c.Port = port
-	if o.clock != nil && len(o.due) > 0 {
-		o.clock.Need(o.due[0].at)
+	if o.clock != nil {
+		o.clock.Need(o.due.next())
 	}
 }
 
@@ -130,7 +130,7 @@ func (o *Suppress[K, A]) order(k K, due int64) error {
 	if err != nil {
 		return &task.StateError{Store: o.store.name, Doing: "encode key", Err: err}
 	}
-	o.due.push(timer{at: due, key: string(key)})
+	o.due.push(due, string(key))
 	return nil
 }
 
@@ -160,23 +160,22 @@ func (o *Suppress[K, A]) decoded(b []byte) (*A, error) {
 func (o *Suppress[K, A]) emit(c *task.Ctx, w int64, most int) {
 	t0, k0, h0 := c.Time, c.Key, c.Headers
 	defer func() { c.Time, c.Key, c.Headers = t0, k0, h0 }()
-	for len(o.due) > 0 && (o.due[0].at <= w || most > 0 && o.count > most) {
-		x := o.due.pop()
-		if err := o.release(c, x); err != nil {
+	for len(o.due.list) > 0 && (o.due.next() <= w || most > 0 && o.count > most) {
+		at := o.due.next()
+		if err := o.release(c, at, []byte(o.due.pop())); err != nil {
 			c.Task.Fail(err)
 			return
 		}
 	}
 }
 
-func (o *Suppress[K, A]) release(c *task.Ctx, x timer) error {
-	key := []byte(x.key)
+func (o *Suppress[K, A]) release(c *task.Ctx, at int64, key []byte) error {
 	k, err := o.store.keys.Decode(key)
 	if err != nil {
 		return &task.StateError{Store: o.store.name, Doing: "decode a waiting key", Err: err}
 	}
 	e, err := o.get(k)
-	if err != nil || e == nil || e.val.due != x.at {
+	if err != nil || e == nil || e.val.due != at {
 		return err
 	}
 	var ch Change[A]
@@ -188,7 +187,7 @@ func (o *Suppress[K, A]) release(c *task.Ctx, x timer) error {
 	}
 	c.Op, c.Time, c.Key, c.Headers = o.Op, e.time, key, nil
 	if o.Shown != nil {
-		c.Time = o.Shown(x.at, e.time)
+		c.Time = o.Shown(at, e.time)
 	}
 	o.clear(e)
 	o.count--
@@ -224,12 +223,7 @@ func (o *Suppress[K, A]) Row(c *task.Ctx, k K) (*A, int64) {
 func (o *Suppress[K, A]) Clock() *task.Clock { return o.clock }
 
 // Due implements task.Timed.
-func (o *Suppress[K, A]) Due() int64 {
-	if len(o.due) == 0 {
-		return math.MaxInt64
-	}
-	return o.due[0].at
-}
+func (o *Suppress[K, A]) Due() int64 { return o.due.next() }
 
 // Advance implements task.Timed.
 func (o *Suppress[K, A]) Advance(c *task.Ctx, w int64) { o.emit(c, w, 0) }
@@ -245,7 +239,7 @@ func (o *Suppress[K, A]) Restore(m *task.Marker) error {
 			}
 		}
 	}
-	o.table, o.due, o.count = newTable[K, waiting](false), nil, 0
+	o.table, o.due, o.count = newTable[K, waiting](false), queue[string]{before: byKey}, 0
 	err := o.store.open()
 	if err == nil {
 		err = o.store.load(o.table, nil)
@@ -271,7 +265,7 @@ func (o *Suppress[K, A]) Keeps() (int, error) { return o.count, nil }
 func (o *Suppress[K, A]) Operator() int32 { return o.Op }
 
 // Held implements task.Stateful.
-func (o *Suppress[K, A]) Held() int { return o.store.size(o.table) + len(o.due)*80 }
+func (o *Suppress[K, A]) Held() int { return o.store.size(o.table) + len(o.due.list)*80 }
 
 // waitingCodec writes the time as a varint, a byte (1: there is an old value, 2: a new one), the old one with its length
 // in front, the new one.

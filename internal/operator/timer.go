@@ -1,8 +1,6 @@
 package operator
 
 import (
-	"math"
-
 	"github.com/millstream-go/millstream/internal/task"
 )
 
@@ -14,13 +12,13 @@ const (
 )
 
 // timers are the timers of one store in one task: at most one per key, time and clock. They are kept in memory as a
-// heap for each clock, and in changelog and store as entries, so that they move and survive with the state.
+// queue for each clock, and in changelog and store as entries, so that they move and survive with the state.
 type timers struct {
 	task    *task.Task
 	store   string
 	id      uint32
 	groups  int
-	heaps   [3]timerHeap
+	due     [3]queue[string] // the keys of each clock's
 	known   map[timer]*timerState
 	changed []timer
 }
@@ -31,55 +29,16 @@ type timer struct {
 	key   string // encoded
 }
 
-type timerState struct{ live, logged, changed, heaped bool }
+type timerState struct{ live, logged, changed, queued bool }
 
-// timerHeap has the earliest timer first, of those with the same time the one with the smallest key. (container/heap would
-// allocate for each timer that comes and goes.)
-type timerHeap []timer
-
-func (h timerHeap) less(i, j int) bool {
-	return h[i].at < h[j].at || h[i].at == h[j].at && h[i].key < h[j].key
-}
-
-func (h *timerHeap) push(t timer) {
-	s := append(*h, t)
-	for i := len(s) - 1; i > 0; {
-		up := (i - 1) / 2
-		if !s.less(i, up) {
-			break
-		}
-		s[up], s[i] = s[i], s[up]
-		i = up
-	}
-	*h = s
-}
-
-// pop takes the first timer of a heap that is not empty.
-func (h *timerHeap) pop() timer {
-	s := *h
-	first, n := s[0], len(s)-1
-	s[0], s[n] = s[n], timer{}
-	s = s[:n]
-	for i := 0; ; {
-		low := 2*i + 1
-		if low >= n {
-			break
-		}
-		if low+1 < n && s.less(low+1, low) {
-			low++
-		}
-		if !s.less(low, i) {
-			break
-		}
-		s[i], s[low] = s[low], s[i]
-		i = low
-	}
-	*h = s
-	return first
-}
+func byKey(a, b string) bool { return a < b }
 
 func newTimers(t *task.Task, store string) *timers {
-	return &timers{task: t, store: store, id: task.ID(store), groups: t.Spec.KeyGroups, known: map[timer]*timerState{}}
+	s := &timers{task: t, store: store, id: task.ID(store), groups: t.Spec.KeyGroups, known: map[timer]*timerState{}}
+	for clock := range s.due {
+		s.due[clock].before = byKey
+	}
+	return s
 }
 
 // set registers a timer, or (live false) takes one back. It says whether that has changed anything.
@@ -96,9 +55,9 @@ func (s *timers) set(t timer, live bool) bool {
 		return false
 	}
 	st.live = live
-	if live && !st.heaped {
-		st.heaped = true
-		s.heaps[t.clock].push(t)
+	if live && !st.queued {
+		st.queued = true
+		s.due[t.clock].push(t.at, t.key)
 	}
 	if !st.changed {
 		st.changed = true
@@ -109,21 +68,21 @@ func (s *timers) set(t timer, live bool) bool {
 
 // next is the time of the first timer of a clock, or math.MaxInt64.
 func (s *timers) next(clock byte) int64 {
-	h := &s.heaps[clock]
-	for len(*h) > 0 {
-		t := (*h)[0]
-		if st := s.known[t]; st != nil && st.live {
-			return t.at
+	q := &s.due[clock]
+	for len(q.list) > 0 {
+		if st := s.known[timer{clock, q.list[0].at, q.list[0].of}]; st != nil && st.live {
+			break
 		}
 		s.pop(clock)
 	}
-	return math.MaxInt64
+	return q.next()
 }
 
 func (s *timers) pop(clock byte) timer {
-	t := s.heaps[clock].pop()
+	at := s.due[clock].next()
+	t := timer{clock, at, s.due[clock].pop()}
 	if st := s.known[t]; st != nil {
-		st.heaped = false
+		st.queued = false
 	}
 	return t
 }
@@ -175,8 +134,8 @@ func (s *timers) restore() error {
 				return &task.StateError{Store: s.store, Doing: "read timer", Err: errDamaged}
 			}
 			t := timer{clock: key[0], at: task.Time(key[1:]), key: string(key[9:])}
-			s.known[t] = &timerState{live: true, logged: true, heaped: true}
-			s.heaps[t.clock].push(t)
+			s.known[t] = &timerState{live: true, logged: true, queued: true}
+			s.due[t.clock].push(t.at, t.key)
 			return nil
 		})
 		if err != nil {
