@@ -11,6 +11,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/uuid"
 )
@@ -20,8 +21,9 @@ import (
 // Raising it needs no new format of ours.
 const formatVersion = pebble.FormatTableFormatV6
 
-// memTables is how many memtables there may be before writers wait for a flush.
-const memTables = 4
+// memTables is how many memtables there may be before writers wait for a flush. Few large ones are better than many small
+// ones: what is deleted soon dies in them, and a batch that is larger than half of one is sorted once more and flushed alone.
+const memTables = 2
 
 // backgroundErrors is how many background errors in a row, with no flush or compaction done between them, fail the store.
 // Pebble repeats failed work at once and for ever.
@@ -52,6 +54,11 @@ func (s *Store) pebbleOptions(fs vfs.FS, mustExist bool) *pebble.Options {
 	last := len(o.Levels) - 1
 	for i := range last {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // about 1 % false positives
+	}
+	// What is flushed is rewritten soon, so that compressing it is not worth it.
+	o.Levels[0].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
+	for i := range last {
+		o.Levels[i+1].Compression = func() *sstable.CompressionProfile { return sstable.SnappyCompression }
 	}
 	o.Levels[last].FilterPolicy = pebble.NoFilterPolicy // a Get would not use it there
 	return o

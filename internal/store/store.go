@@ -33,7 +33,7 @@ type Options struct {
 
 	Cache         *BlockCache // has blocks of other stores too; nil: one of its own, of CacheBytes
 	CacheBytes    int64       // of the block cache; 64 MiB if 0
-	MemTableBytes int64       // of one memtable, of which there are up to 4; 64 MiB if 0
+	MemTableBytes int64       // of one memtable, of which there are up to 2; 64 MiB if 0
 
 	Logger *slog.Logger // nil: slog.Default
 
