@@ -1,7 +1,6 @@
 package operator
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
@@ -46,23 +45,28 @@ type shelf[K comparable, V any] struct {
 	records int
 	lists   int
 	changed int
+	usual   int // lists of the bucket that was dropped last
 	dropped []droppedBucket
-	buf     []byte
-	starts  []int64 // scratch
+	gone    task.Delta // what the changelog has of them
+	buf     []byte     // scratch, as those that follow
+	prefixB []byte
+	starts  []int64
 }
 
 type bucket[K comparable, V any] struct {
 	start    int64
 	lists    map[K]*list[V]
-	complete bool // it holds every list of the store
-	saved    bool // some of it has reached the store, or will
+	complete bool   // it holds every list of the store
+	saved    bool   // some of it has reached the store, or will
+	groups   []bool // that some of that is in
 	open     bool
 	waiting  queue[wait[K]]
 }
 
-// list is what a key has in a bucket.
+// list is what a key has in a bucket: seldom more than one record, which needs no memory of its own.
 type list[V any] struct {
 	recs   []held[V]
+	first  [1]held[V]
 	dirty  bool
 	epoch  uint64 // that it was last handed over in
 	recent bool
@@ -87,8 +91,8 @@ type wait[K comparable] struct {
 func (w wait[K]) before(o wait[K]) bool { return w.bytes < o.bytes || w.bytes == o.bytes && w.n < o.n }
 
 type droppedBucket struct {
-	start int64
-	keys  [][]byte // what the changelog has of it
+	start  int64
+	groups []bool
 }
 
 func newShelf[K comparable, V any](t *task.Task, name string, side byte, keys codec.Codec[K], vals codec.Codec[V], width, hold int64, takes bool) *shelf[K, V] {
@@ -211,6 +215,7 @@ func (s *shelf[K, V]) list(b *bucket[K, V], k K) (*list[V], error) {
 
 func (s *shelf[K, V]) newList(b *bucket[K, V], k K) *list[V] {
 	l := &list[V]{recent: true}
+	l.recs = l.first[:0]
 	b.lists[k] = l
 	s.lists++
 	return l
@@ -221,7 +226,7 @@ func (s *shelf[K, V]) add(k K, t int64, v V, matched bool) error {
 	start := s.start(t)
 	b := s.buckets[start]
 	if b == nil {
-		b = &bucket[K, V]{start: start, lists: map[K]*list[V]{}, complete: true}
+		b = &bucket[K, V]{start: start, lists: make(map[K]*list[V], s.usual), complete: true, groups: make([]bool, s.groups)}
 		s.buckets[start] = b
 	}
 	l, err := s.list(b, k)
@@ -323,9 +328,7 @@ func (s *shelf[K, V]) advance(w int64) (list []dueRecord[K, V], err error) {
 		return nil, nil
 	}
 	s.due = math.MaxInt64
-	s.starts = slices.AppendSeq(s.starts[:0], keysOf(s.buckets))
-	slices.Sort(s.starts)
-	for _, start := range s.starts {
+	for _, start := range s.sorted() {
 		b := s.buckets[start]
 		for s.takes && w >= s.next(b) && !(b.open && len(b.waiting.list) == 0) {
 			if !b.open {
@@ -387,7 +390,10 @@ func (s *shelf[K, V]) load(b *bucket[K, V]) error {
 		return nil
 	}
 	have := b.lists
-	for g := range s.groups {
+	for g, has := range b.groups {
+		if !has {
+			continue
+		}
 		lo := s.prefix(nil, uint16(g), &b.start)
 		err := s.task.View.Scan(lo, after(slices.Clone(lo)), func(key, value []byte) error {
 			user, r, by, val, err := s.parse(key, value)
@@ -439,7 +445,10 @@ func (s *shelf[K, V]) waits() (n int, err error) {
 				count(&l.recs[i])
 			}
 		}
-		for g := 0; g < s.groups && !b.complete; g++ {
+		for g, has := range b.groups {
+			if !has || b.complete {
+				continue
+			}
 			lo := s.prefix(nil, uint16(g), &b.start)
 			err := s.task.View.Scan(lo, after(slices.Clone(lo)), func(key, value []byte) error {
 				user, r, _, _, err := s.parse(key, value)
@@ -469,27 +478,35 @@ func (s *shelf[K, V]) drop(b *bucket[K, V]) error {
 		if err := s.load(b); err != nil {
 			return err
 		}
-		d := droppedBucket{start: b.start}
 		for k, l := range b.lists {
+			if !slices.ContainsFunc(l.recs, func(r held[V]) bool { return r.logged }) {
+				continue
+			}
+			if err := s.setPrefix(b.start, k); err != nil {
+				return err
+			}
 			for i := range l.recs {
-				if l.recs[i].logged {
-					key, err := s.keyPrefix(nil, b.start, k)
-					if err != nil {
-						return err
-					}
-					d.keys = append(d.keys, recordKey(key, &l.recs[i]))
+				if r := &l.recs[i]; r.logged {
+					x := recordKey(append(s.gone.Buf(len(s.prefixB)+12), s.prefixB...), r)
+					s.gone.Put(x, len(x), true, true)
 				}
 			}
 		}
-		slices.SortFunc(d.keys, bytes.Compare)
-		s.dropped = append(s.dropped, d)
+		s.dropped = append(s.dropped, droppedBucket{b.start, b.groups})
 	}
 	for _, l := range b.lists {
 		s.records -= len(l.recs)
 	}
+	s.usual = len(b.lists)
 	s.lists -= len(b.lists)
 	delete(s.buckets, b.start)
 	return nil
+}
+
+// setPrefix makes prefixB the beginning of the keys of a list.
+func (s *shelf[K, V]) setPrefix(start int64, k K) (err error) {
+	s.prefixB, err = s.keyPrefix(s.prefixB[:0], start, k)
+	return err
 }
 
 func recordKey[V any](prefix []byte, r *held[V]) []byte {
@@ -526,11 +543,13 @@ func (s *shelf[K, V]) restore(m *task.Marker) error {
 			if err != errStop {
 				return fmt.Errorf("store %s: %w", s.name, err)
 			}
-			if s.buckets[start] == nil {
-				b := &bucket[K, V]{start: start, lists: map[K]*list[V]{}, saved: true}
+			b := s.buckets[start]
+			if b == nil {
+				b = &bucket[K, V]{start: start, lists: map[K]*list[V]{}, saved: true, groups: make([]bool, s.groups)}
 				s.buckets[start] = b
 				s.due = min(s.due, s.next(b))
 			}
+			b.groups[g] = true
 			lo = after(s.prefix(nil, uint16(g), &start))
 		}
 	}
@@ -548,8 +567,7 @@ func (s *shelf[K, V]) cut(d *task.Delta) error {
 				continue
 			}
 			l.dirty = false
-			prefix, err := s.keyPrefix(nil, start, k)
-			if err != nil {
+			if err := s.setPrefix(start, k); err != nil {
 				return err
 			}
 			for i := range l.recs {
@@ -557,26 +575,26 @@ func (s *shelf[K, V]) cut(d *task.Delta) error {
 				if !r.changed {
 					continue
 				}
-				x := recordKey(append(d.Buf(512), prefix...), r)
+				x := recordKey(append(d.Buf(512), s.prefixB...), r)
 				n := len(x)
-				if x, err = s.appendValue(x, r); err != nil {
+				x, err := s.appendValue(x, r)
+				if err != nil {
 					return err
 				}
 				d.Put(x, n, false, false)
 				r.changed, r.logged = false, true
 			}
-			l.epoch, b.saved = d.Epoch, true
+			l.epoch, b.saved, b.groups[task.GroupOf(s.prefixB)] = d.Epoch, true, true
 		}
 	}
 	slices.SortFunc(s.dropped, func(a, b droppedBucket) int { return cmp.Compare(a.start, b.start) })
-	for _, x := range s.dropped {
-		for _, key := range x.keys {
-			d.Put(append(d.Buf(len(key)), key...), len(key), true, true)
-		}
-	}
+	d.Take(&s.gone)
 	for gone := s.dropped; len(gone) > 0; {
 		n := s.neighbours(gone)
 		for g := range s.groups {
+			if !slices.ContainsFunc(gone[:n], func(x droppedBucket) bool { return x.groups[g] }) {
+				continue
+			}
 			d.Ranges = append(d.Ranges, task.Range{Lo: s.prefix(nil, uint16(g), &gone[0].start), Hi: after(s.prefix(nil, uint16(g), &gone[n-1].start))})
 		}
 		gone = gone[n:]
@@ -601,10 +619,17 @@ func (s *shelf[K, V]) neighbours(gone []droppedBucket) int {
 	return n
 }
 
-// evict drops lists until no more than room bytes are held. Those that were used since the last time go last.
+// evict drops lists until no more than room bytes are held. Those that were used since the last time go last, and of the others
+// those of the oldest buckets first: nothing may be looked for in them any more, while in a bucket that lacks a list
+// every key that it does not have is looked for in the store.
 func (s *shelf[K, V]) evict(room int, applied uint64) {
+	if s.held() <= room {
+		return
+	}
+	starts := s.sorted()
 	for _, all := range []bool{false, true} {
-		for _, b := range s.buckets {
+		for _, start := range starts {
+			b := s.buckets[start]
 			for k, l := range b.lists {
 				if s.held() <= room {
 					return
@@ -620,6 +645,13 @@ func (s *shelf[K, V]) evict(room int, applied uint64) {
 			}
 		}
 	}
+}
+
+// sorted are the buckets' starts, until it is called again.
+func (s *shelf[K, V]) sorted() []int64 {
+	s.starts = slices.AppendSeq(s.starts[:0], keysOf(s.buckets))
+	slices.Sort(s.starts)
+	return s.starts
 }
 
 func (s *shelf[K, V]) held() int { return s.records*s.recordSize() + s.lists*128 }

@@ -278,7 +278,7 @@ func (o *StreamTimeJoin[K, L, R]) Cut(d *task.Delta) error {
 // Applied implements task.Stateful.
 func (o *StreamTimeJoin[K, L, R]) Applied(epoch uint64) {
 	room := o.task.Room(o.Held())
-	o.left.evict(room-o.right.held(), epoch)
+	o.left.evict(max(room-o.right.held(), room/2), epoch)
 	o.right.evict(room-o.left.held(), epoch)
 }
 

@@ -43,7 +43,7 @@ func (t *Task) Cut(epoch uint64) (d *Delta, err error) {
 			d.Carry = append(d.Carry, now)
 		}
 	}
-	if len(d.Entries) > 0 {
+	if len(d.Entries) > 0 || len(d.logOnly) > 0 {
 		d.Touched = true
 	}
 	if t.Spec.Changelog != "" && d.Touched {
@@ -84,7 +84,7 @@ func (t *Task) mark(d *Delta) {
 		}
 	}
 	t.Marker = m
-	d.Sort()
+	d.sort()
 	key := MarkerKey(t.Spec.Subtopology)
 	b := append(d.Buf(len(key)+256), key...)
 	d.Put(AppendMarker(b, m), len(key), false, false)

@@ -26,7 +26,8 @@ type Delta struct {
 	Carry []Carry
 	Bytes int
 
-	arena []byte
+	logOnly []Entry // go to the end of Entries
+	arena   []byte
 }
 
 // Entry is a changed or (nil Value) deleted entry.
@@ -62,14 +63,26 @@ func (d *Delta) Put(b []byte, keyLen int, tombstone, logOnly bool) {
 	if !tombstone {
 		e.Value = b[keyLen:len(b):len(b)]
 	}
-	d.Entries = append(d.Entries, e)
+	if logOnly {
+		d.logOnly = append(d.logOnly, e)
+	} else {
+		d.Entries = append(d.Entries, e)
+	}
 	d.Bytes += len(b) + 48
 	if n := len(d.arena) + len(b); n <= cap(d.arena) && len(b) > 0 && &d.arena[:n][n-1] == &b[len(b)-1] {
 		d.arena = d.arena[:n]
 	}
 }
 
-// Sort puts the entries into key order, which makes the store's insertions cheaper.
-func (d *Delta) Sort() {
+// Take moves the entries of o, which was filled in advance, to d.
+func (d *Delta) Take(o *Delta) {
+	d.Entries, d.logOnly = append(d.Entries, o.Entries...), append(d.logOnly, o.logOnly...)
+	d.Bytes += o.Bytes
+	*o = Delta{}
+}
+
+// sort puts the entries into key order, which makes the store's insertions cheaper. The changelog needs no order.
+func (d *Delta) sort() {
 	slices.SortFunc(d.Entries, func(a, b Entry) int { return bytes.Compare(a.Key, b.Key) })
+	d.Entries, d.logOnly = append(d.Entries, d.logOnly...), nil
 }

@@ -53,6 +53,9 @@ func AppendPrefix(b []byte, kind byte, store uint32, group uint16) []byte {
 	return binary.BigEndian.AppendUint16(b, group)
 }
 
+// GroupOf reads the key group that AppendPrefix wrote.
+func GroupOf(key []byte) uint16 { return binary.BigEndian.Uint16(key[PrefixLen-2:]) }
+
 // AppendTime appends a time such that earlier ones sort first, also before 1970.
 func AppendTime(b []byte, t int64) []byte { return binary.BigEndian.AppendUint64(b, uint64(t)^1<<63) }
 
