@@ -11,6 +11,7 @@ command_of() { # engine case out -> the array cmd, or status 1 if it has no such
   case $engine in
     millstream)
       cmd=("$millstream" -workload "$w" -emit "$emit" -guarantee "$guarantee" -brokers "$brokers" -in "$(input_of "$w")" -out "$out")
+      [[ $w != W5 ]] || cmd+=(-memory $((160 << 20))) # its table needs no more
       [[ -z $workers ]] || cmd+=(-workers "$workers") ;;
     by-hand)
       local m; m=$(lower "$w")-txn
