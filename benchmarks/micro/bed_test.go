@@ -36,6 +36,8 @@ type bed struct {
 	tasks []*task.Task
 	store *store.Store
 	epoch uint64
+
+	session topics
 }
 
 func newBed(tb testing.TB, cache int64, memory bool, build func(topo *stream.Topology)) *bed {
@@ -56,18 +58,23 @@ func newBed(tb testing.TB, cache int64, memory bool, build func(topo *stream.Top
 			session.counts[w.Name] = 1
 		}
 	}
-	b := &bed{prog: prog, store: st, epoch: 1}
+	b := &bed{prog: prog, store: st, epoch: 1, session: session}
 	for _, sub := range prog.Subtopologies {
-		spec := &task.Spec{Subtopology: sub.Name, Owner: "bench", Changelog: sub.Changelog, KeyGroups: 8}
-		spec.MaxHeld.Store(cache)
-		t := prog.NewTask(sub, spec, 0, session, connect.ExactlyOnce, st.View(0), func(bad task.Bad) { tb.Fatal(bad.Err) })
-		require.NoError(tb, t.Restore())
-		for _, p := range t.Ports {
-			p.Start(nil, true)
-		}
-		b.tasks = append(b.tasks, t)
+		b.tasks = append(b.tasks, b.task(tb, sub, cache))
 	}
 	return b
+}
+
+// task makes a task that goes on from what the store has.
+func (b *bed) task(tb testing.TB, sub *engine.Subtopology, cache int64) *task.Task {
+	spec := &task.Spec{Subtopology: sub.Name, Owner: "bench", Changelog: sub.Changelog, KeyGroups: 8}
+	spec.MaxHeld.Store(cache)
+	t := b.prog.NewTask(sub, spec, 0, b.session, connect.ExactlyOnce, b.store.View(0), func(bad task.Bad) { tb.Fatal(bad.Err) })
+	require.NoError(tb, t.Restore())
+	for _, p := range t.Ports {
+		p.Start(nil, true)
+	}
+	return t
 }
 
 // records are n records a millisecond apart, whose keys are 0 to keys-1 in turn.

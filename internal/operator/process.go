@@ -212,6 +212,7 @@ func (o *Process[K, V, A]) Cut(d *task.Delta) error {
 // Applied implements task.Stateful.
 func (o *Process[K, V, A]) Applied(epoch uint64) {
 	o.table.applied(epoch)
+	o.timers.applied(epoch, o.store.task.Room(o.Held())/2)
 	if over := o.Held() - o.store.task.Room(o.Held()); over > 0 {
 		o.store.evict(o.table, over/o.store.entrySize()+1, epoch)
 	}

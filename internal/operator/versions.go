@@ -212,6 +212,12 @@ func (o *Versions[K, V]) Cut(d *task.Delta) error {
 	return o.rows.Cut(d)
 }
 
+// Applied implements task.Stateful.
+func (o *Versions[K, V]) Applied(epoch uint64) {
+	o.timers.applied(epoch, o.store.task.Room(o.Held())/2)
+	o.rows.Applied(epoch)
+}
+
 // Held implements task.Stateful.
 func (o *Versions[K, V]) Held() int { return o.rows.Held() + o.timers.held() }
 

@@ -416,6 +416,7 @@ func (o *Windowed[K, A]) Cut(d *task.Delta) error {
 // Applied implements task.Stateful.
 func (o *Windowed[K, A]) Applied(epoch uint64) {
 	o.done = epoch
+	o.waiting.applied(epoch, o.store.task.Room(o.Held())/2)
 	over := o.Held() - o.store.task.Room(o.Held())
 	for _, p := range o.tables {
 		p.applied(epoch)
