@@ -176,7 +176,10 @@ func (t *Task) Stores() (ids []uint32) {
 
 // Ranges are the keys of the task's stores, without its marker and its position in the changelog.
 func (t *Task) Ranges() (list []Range) {
-	for kind := KindValue; kind < KindMarker; kind++ {
+	for kind := KindValue; kind <= KindPane; kind++ {
+		if kind == KindMarker || kind == KindLocal || kind == KindInput {
+			continue
+		}
 		for _, id := range t.Stores() {
 			list = append(list, Range{Lo: AppendPrefix(nil, kind, id, 0), Hi: append(AppendPrefix(nil, kind, id, ^uint16(0)), 0xff)})
 		}
