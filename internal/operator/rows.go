@@ -36,7 +36,7 @@ func (s *rows[K, A]) get(k K) (*entry[K, A], error) {
 		}
 		return e, nil
 	}
-	if s.table.complete {
+	if s.table.absent(k) {
 		return nil, nil
 	}
 	key, err := s.store.appendKey(s.store.buf[:0], k, 0)

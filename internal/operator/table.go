@@ -19,7 +19,7 @@ import (
 // are made at hand-over, a pending entry may change again at once. Only clean entries are evicted; a deleted one stays,
 // dead, until its deletion is applied; so a look-up that finds an entry needs no other source, and one that finds none
 // may ask the store, which holds just the applied epochs. A complete table holds every entry of the store, and never
-// asks.
+// asks. One that was complete until entries were evicted asks only for keys that it has had.
 type table[K comparable, A any] struct {
 	index    map[K]uint32
 	pages    [][]entry[K, A] // pages never move, so that a *A stays good while a user's function holds it
@@ -28,8 +28,9 @@ type table[K comparable, A any] struct {
 	changed  []uint32
 	dead     []K // deleted, and handed over as such
 	complete bool
-	hand     uint32 // of the clock that picks entries to evict
-	shape    uint64 // another one with each entry that comes or goes
+	had      *keyFilter[K] // nil: there may be any keys in the store, or, if it is complete, none that are not here
+	hand     uint32        // of the clock that picks entries to evict
+	shape    uint64        // another one with each entry that comes or goes
 }
 
 type entry[K comparable, A any] struct {
@@ -76,6 +77,17 @@ func (t *table[K, A]) lookup(k K) *entry[K, A] {
 	return e
 }
 
+// absent says that the store does not have a key either that lookup has not found.
+func (t *table[K, A]) absent(k K) bool { return t.complete || t.had != nil && !t.had.has(k) }
+
+// lack says that from now on the store has entries that the table, which was complete, does not have.
+func (t *table[K, A]) lack() {
+	t.complete, t.had = false, newKeyFilter[K](2*len(t.index))
+	for k := range t.index {
+		t.had.add(k)
+	}
+}
+
 // insert adds an entry that is not there.
 func (t *table[K, A]) insert(k K) *entry[K, A] {
 	var i uint32
@@ -93,6 +105,9 @@ func (t *table[K, A]) insert(k K) *entry[K, A] {
 		}
 	}
 	t.shape++
+	if t.had != nil {
+		t.had.add(k)
+	}
 	e := t.slot(i)
 	*e = entry[K, A]{key: k, recent: true}
 	t.index[k] = i
@@ -236,7 +251,7 @@ func (s *backing[K, A]) find(t *table[K, A], k K, start int64) (*entry[K, A], er
 	if e := t.lookup(k); e != nil {
 		return e, nil
 	}
-	if t.complete {
+	if t.absent(k) {
 		return t.insert(k), nil
 	}
 	key, err := s.appendKey(s.buf[:0], k, start)
@@ -311,7 +326,7 @@ func (t *table[K, A]) applied(epoch uint64) {
 }
 
 // size is about how many bytes the entries of a table take.
-func (s *backing[K, A]) size(t *table[K, A]) int { return len(t.index) * s.entrySize() }
+func (s *backing[K, A]) size(t *table[K, A]) int { return len(t.index)*s.entrySize() + t.had.bytes() }
 
 func (s *backing[K, A]) entrySize() int { return s.bareSize() + s.valBulk.bytes() }
 
@@ -321,8 +336,12 @@ func (s *backing[K, A]) bareSize() int {
 	return int(unsafe.Sizeof(entry[K, A]{})) + int(unsafe.Sizeof(k)) + 48 + s.keyBulk.bytes()
 }
 
-// evict drops up to n clean entries, those that were not used since the hand last passed first.
+// evict drops up to n clean entries, those that were not used since the hand last passed first, and more for the room that
+// it takes to remember that there were such.
 func (s *backing[K, A]) evict(t *table[K, A], n int, applied uint64) (evicted int) {
+	if had := t.had.bytes(); had > s.task.Room(had)*3/4 {
+		t.had = nil // the entries need the room
+	}
 	for tries := 2 * t.used; tries > 0 && evicted < n && t.used > 0; tries-- {
 		t.hand = (t.hand + 1) % t.used
 		e := t.slot(t.hand)
@@ -333,8 +352,11 @@ func (s *backing[K, A]) evict(t *table[K, A], n int, applied uint64) (evicted in
 			e.recent = false
 			continue
 		}
+		if t.complete {
+			t.lack()
+			n += t.had.bytes()/s.entrySize() + 1
+		}
 		t.remove(e)
-		t.complete = false
 		evicted++
 	}
 	return evicted
@@ -385,7 +407,7 @@ func (s *backing[K, A]) load(t *table[K, A], start *int64) error {
 			return err
 		}
 	}
-	t.complete = true
+	t.complete, t.had = true, nil
 	return nil
 }
 
