@@ -40,7 +40,7 @@ func (e *engine) awaitEnd(run context.Context, s connect.Ender) {
 		if !e.nothingQueued(run) {
 			continue
 		}
-		done, err := e.atEnd(run, s)
+		done, err := e.finished(run, s)
 		switch {
 		case run.Err() != nil:
 			return
@@ -53,8 +53,32 @@ func (e *engine) awaitEnd(run context.Context, s connect.Ender) {
 	}
 }
 
-// nothingQueued says that this instance has processed what it was handed, and has restored its tasks. At-most-once
-// commits positions before that.
+// finished says that all there is to read has been processed and committed.
+//
+// At-most-once commits positions before what lies below them is processed. So what is committed up to its end has to be processed,
+// and written, and only then is the end of the repartition topic that it was written to the last one: once for each step from one
+// to the next, of which there are not more than subtopologies.
+func (e *engine) finished(run context.Context, s connect.Ender) (bool, error) {
+	for range e.prog.Subtopologies {
+		if done, err := e.atEnd(run, s); !done || err != nil {
+			return false, err
+		}
+		if e.cfg.Guarantee != connect.AtMostOnce {
+			return true, nil
+		}
+		if !e.nothingQueued(run) {
+			return false, nil
+		}
+		e.post(func() {
+			if err := e.settle(run, nil); err != nil {
+				e.fail(err)
+			}
+		})
+	}
+	return true, nil
+}
+
+// nothingQueued says that this instance has processed what it was handed, and has restored its tasks.
 func (e *engine) nothingQueued(run context.Context) bool {
 	idle := true
 	e.post(func() {
