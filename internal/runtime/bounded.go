@@ -135,13 +135,13 @@ func (e *engine) atEnd(run context.Context, s connect.Ender) (bool, error) {
 }
 
 // startsBehind says that a partition of this instance was begun at its end, or behind it, so that no position of it is
-// ever committed.
+// ever committed. Of one that was read to its end there will be one, with what it has caused.
 func (e *engine) startsBehind(run context.Context, part source.Partition, end source.Position) (yes bool) {
 	for _, w := range e.workers {
 		w.do(run, func() {
 			for _, t := range w.tasks {
 				for _, p := range t.Ports {
-					if at, known := p.Next(); p.Part == part && known && at.Compare(end) >= 0 {
+					if at, known := p.Next(); p.Part == part && p.Read() == 0 && known && at.Compare(end) >= 0 {
 						yes = true
 					}
 				}
