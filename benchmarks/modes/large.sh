@@ -14,14 +14,14 @@ limited() {
   local bytes=$1 group; shift
   for group in /sys/fs/cgroup/memory/millstream-$$ /sys/fs/cgroup/millstream-$$; do
     mkdir "$group" 2>/dev/null || continue
-    if { echo "$bytes" >"$group/memory.limit_in_bytes" || echo "$bytes" >"$group/memory.max"; } 2>/dev/null; then
+    if [[ -e $group/cgroup.procs ]] && { echo "$bytes" >"$group/memory.limit_in_bytes" || echo "$bytes" >"$group/memory.max"; } 2>/dev/null; then
       say "  in a memory cgroup of $((bytes >> 20)) MiB"
       local rc=0
       (echo "$BASHPID" >"$group/cgroup.procs" && exec "$@") || rc=$?
       rmdir "$group" 2>/dev/null || true
       return "$rc"
     fi
-    rmdir "$group"
+    rmdir "$group" 2>/dev/null || true
   done
   say "  without a limit of memory: no cgroup can be made here"
   "$@"

@@ -172,15 +172,20 @@ func (l *Loader) from(ctx context.Context, name string, w Wanted) (loaded Loaded
 	f.once.Do(func() { f.copy, f.bytes, f.err = l.fetch(ctx, name, m) })
 	if f.err != nil {
 		if ctx.Err() == nil {
-			l.mu.Lock()
-			l.manifests[name] = nil
-			l.mu.Unlock()
+			l.condemn(name)
 		}
 		return loaded, &unusable{f.err}
 	}
 	loaded = Loaded{Snapshot: name, Bytes: f.bytes}
 	loaded.Next, loaded.Entries, err = l.copy(f.copy, w)
 	return loaded, err
+}
+
+// condemn says that a snapshot cannot be used.
+func (l *Loader) condemn(name string) {
+	l.mu.Lock()
+	l.manifests[name] = nil
+	l.mu.Unlock()
 }
 
 // leave closes a copy that nobody uses.

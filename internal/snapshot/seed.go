@@ -25,9 +25,7 @@ func (l *Loader) Seed(ctx context.Context, instance string, fresh time.Duration,
 		}
 		if err != nil {
 			l.Log.Warn("snapshot cannot be used; trying the one before", "snapshot", name, "err", err)
-			l.mu.Lock()
-			l.manifests[name] = nil
-			l.mu.Unlock()
+			l.condemn(name)
 			continue
 		}
 		l.Log.Info("state begins with a snapshot", "snapshot", name, "tasks", len(usable[name].Tasks), "bytes fetched", size, "took", time.Since(begin))

@@ -144,7 +144,7 @@ func (s *Store) removeCopies() error {
 	return nil
 }
 
-// Import is a copy of a database from elsewhere. It is for one goroutine until it is opened.
+// Import is a copy of a database from elsewhere. Until it is opened it is for one goroutine, but for Create.
 type Import struct {
 	// Layout is that of the database, to be set before the import becomes a seed.
 	Layout Layout
@@ -163,8 +163,8 @@ func (s *Store) NewImport(name string) (*Import, error) {
 	return i, nil
 }
 
-// Create adds a file; several may be written at the same time. The caller has made sure that the name has no directories in it. A full disk is an error here, not
-// waited for.
+// Create adds a file; several may be written at the same time. The caller has made sure that the name has no directories in
+// it. A full disk is an error here, not waited for.
 func (i *Import) Create(name string) (io.WriteCloser, error) {
 	return i.s.raw.Create(i.s.raw.PathJoin(i.dir, name), vfs.WriteCategoryUnspecified)
 }
