@@ -20,7 +20,7 @@
 #                      which is its session and 1 s; cold: tasks of its of which nobody had a copy), and one leaves
 #                      (leave_s: seconds until others go on, 1 at most)
 #   warm               after it: an instance joins without state, makes itself copies, and asks for the tasks when they are near
-#                      (asked: how often; copied: tasks with state that came to it then)
+#                      (asked: how often; copied: tasks with state that came to it when it had a copy)
 #   missed             which of these figures are not what they should be; standstill_s may be 30 at most
 #
 # Exit status: 0 correct, 1 the checker found a fault, 2 the run itself failed. --keep keeps state, logs and, after a
@@ -62,7 +62,7 @@ rm -rf "$tmp/run" # of an earlier run
 mkdir -p "$tmp/run"
 (cd "$root" && go build -ldflags '-s -w' -tags millstream_fault -o "$tmp/killtest" ./internal/killtest) || die "the build failed"
 brokers=$("$kafka" start --fresh --nodes 3 --port free --dir "$tmp/kafka" --set group.min.session.timeout.ms=1000 \
-  --set transaction.abort.timed.out.transaction.cleanup.interval.ms=1000) || die "the brokers do not start"
+  --set transaction.abort.timed.out.transaction.cleanup.interval.ms=1000 --set num.network.threads=1 --set num.io.threads=2 --set num.replica.fetchers=1) || die "the brokers do not start"
 "$tmp/killtest" cluster -brokers "$brokers" -bin "$tmp/killtest" -dir "$tmp/run" -kafka "$kafka" -kafka-dir "$tmp/kafka" ${args[@]+"${args[@]}"} &
 driver=$!
 status=0

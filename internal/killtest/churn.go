@@ -87,7 +87,7 @@ func runCluster(ctx context.Context, args []string) (status int, err error) {
 		return statusFailed, err
 	}
 	fmt.Println(string(b))
-	if c.bounces == 0 || v.Kills == 0 || v.Zombies == 0 || c.leaves == 0 || c.warm.Asked == 0 {
+	if c.bounces == 0 || v.Kills == 0 || v.Zombies == 0 || c.leaves == 0 || c.warm.Copied == 0 {
 		return statusFailed, errors.New("not everything that should happen has happened: give it more minutes")
 	}
 	if s.faulty(v) || len(c.missed()) > 0 {

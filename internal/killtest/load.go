@@ -44,7 +44,7 @@ func newLoad(brokers []string, p profile, topic func(string) string, seed uint64
 }
 
 func (l *load) connect(brokers []string) (err error) {
-	l.cl, err = kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerLinger(5*time.Millisecond),
+	l.cl, err = kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerLinger(50*time.Millisecond),
 		kgo.RecordPartitioner(byTopic{l.topic(topicIn), kgo.StickyKeyPartitioner(nil)}))
 	return err
 }

@@ -22,7 +22,7 @@ type rolling struct {
 
 const (
 	fewRecords = 1000
-	calmRate   = 300
+	calmRate   = 100
 
 	maxCaughtUp = 5 * time.Second
 	maxTakeover = session + time.Second
@@ -226,6 +226,8 @@ func (d *driver) awaited(limit time.Duration, what string, x *instance, cond fun
 	name := "a process"
 	if x != nil {
 		name = "process " + x.Name
+		x.Signal(syscall.SIGQUIT) // so that its log tells what it was at
+		d.fleet.Until(5*time.Second, func() bool { return !x.Alive })
 	}
 	return fmt.Errorf("%s did not %s within %v; see %s", name, what, limit, d.dir)
 }

@@ -3,6 +3,7 @@ package runtime
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -203,8 +204,12 @@ func (e *engine) look(ctx context.Context, s *standby, first bool) error {
 		}
 	}
 	begin := time.Now()
-	r, err := checkpoint.Follow(ctx, yielding{watched{e.session, &s.progress, e.log, s.task.ID(), "a task's state is being copied"}, e}, e.store, s.task, e.cfg.Guarantee, time.UnixMilli(e.now()))
-	e.discarded(s.task, r)
+	var r *checkpoint.Restored
+	err := e.giveWay(ctx, func() (err error) {
+		r, err = checkpoint.Follow(ctx, yielding{watched{e.session, &s.progress, e.log, s.task.ID(), "a task's state is being copied"}, e}, e.store, s.task, e.cfg.Guarantee, time.UnixMilli(e.now()))
+		e.discarded(s.task, r)
+		return err
+	})
 	if err != nil {
 		s.current.Store(false)
 		return err
@@ -279,7 +284,31 @@ func (e *engine) standbys() (list []*standby) {
 	return list
 }
 
-// yielding is a session whose changelogs are read while no task is restored: those who wait for a task come first.
+// Whoever waits for a task comes before copies. A copy does not wait for restores in the middle of reading: it would keep
+// what a session has few of, and restores need. It stops instead, and goes on later from where it is.
+
+// errYields ends the reading of a copy's changelog, because a task is being restored.
+var errYields = errors.New("a task is being restored")
+
+// giveWay reads while no task is restored, as often as it takes.
+func (e *engine) giveWay(ctx context.Context, read func() error) error {
+	for {
+		for e.restores.Load() > 0 {
+			wait := time.NewTimer(20 * time.Millisecond)
+			select {
+			case <-wait.C:
+			case <-ctx.Done():
+				wait.Stop()
+				return ctx.Err()
+			}
+		}
+		if err := read(); !errors.Is(err, errYields) {
+			return err
+		}
+	}
+}
+
+// yielding is a session whose changelogs are read until a restore begins.
 type yielding struct {
 	connect.Session
 	e *engine
@@ -288,14 +317,8 @@ type yielding struct {
 // ReadChangelog implements connect.Session.
 func (y yielding) ReadChangelog(ctx context.Context, part source.Partition, from source.Position, apply func([]source.Record) error) (source.Position, error) {
 	return y.Session.ReadChangelog(ctx, part, from, func(recs []source.Record) error {
-		for y.e.restores.Load() > 0 {
-			wait := time.NewTimer(20 * time.Millisecond)
-			select {
-			case <-wait.C:
-			case <-ctx.Done():
-				wait.Stop()
-				return ctx.Err()
-			}
+		if y.e.restores.Load() > 0 {
+			return errYields
 		}
 		return apply(recs)
 	})

@@ -2,6 +2,8 @@ package runtime
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,14 +16,17 @@ import (
 	"github.com/millstream-go/millstream/source"
 )
 
-// chunks is a session whose changelog has so many chunks of one record.
-type chunks struct {
+// reader is a session that reads one changelog at a time, chunks of one record.
+type reader struct {
 	connect.Session
-	n int
+	one sync.Mutex
+	n   int64
 }
 
-func (c chunks) ReadChangelog(_ context.Context, _ source.Partition, from source.Position, apply func([]source.Record) error) (source.Position, error) {
-	for range c.n {
+func (r *reader) ReadChangelog(_ context.Context, _ source.Partition, from source.Position, apply func([]source.Record) error) (source.Position, error) {
+	r.one.Lock()
+	defer r.one.Unlock()
+	for from.Offset() < r.n {
 		if err := apply([]source.Record{{Position: from}}); err != nil {
 			return from, err
 		}
@@ -30,36 +35,45 @@ func (c chunks) ReadChangelog(_ context.Context, _ source.Partition, from source
 	return from, nil
 }
 
-// Copies are read only while no task is restored, and give up when they are told to.
+// Copies are read only while no task is restored, keep nothing that a restore needs, and give up when they are told to.
 func TestCopiesGiveWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := &engine{}
-		y := yielding{chunks{n: 3}, e}
-		read := 0
-		apply := func([]source.Record) error {
-			read++
-			e.restores.Store(1) // one begins while the copy is read
-			return nil
-		}
-		go func() {
-			for range 3 {
+		e, s := &engine{}, &reader{n: 3}
+		var restored atomic.Int32
+		restore := func() { // an hour after it has begun, it reads
+			e.restores.Add(1)
+			go func() {
+				defer e.restores.Add(-1)
 				time.Sleep(time.Hour)
-				e.restores.Store(0)
-			}
-		}()
+				_, err := s.ReadChangelog(t.Context(), source.Partition{}, source.Position{}, func([]source.Record) error { return nil })
+				assert.NoError(t, err)
+				restored.Add(1)
+			}()
+		}
+		var at source.Position
+		copied := 0
+		read := func(ctx context.Context) error {
+			return e.giveWay(ctx, func() error {
+				_, err := yielding{s, e}.ReadChangelog(ctx, source.Partition{}, at, func(recs []source.Record) error {
+					at = source.At(recs[0].Position.Offset() + 1)
+					copied++
+					restore()
+					return nil
+				})
+				return err
+			})
+		}
 		began := time.Now()
-		next, err := y.ReadChangelog(t.Context(), source.Partition{}, source.Position{}, apply)
-		require.NoError(t, err)
-		assert.Equal(t, source.At(3), next)
-		assert.Equal(t, 3, read)
-		assert.GreaterOrEqual(t, time.Since(began), 2*time.Hour)
+		require.NoError(t, read(t.Context()))
+		assert.Equal(t, source.At(3), at)
+		assert.Equal(t, 3, copied)
+		assert.EqualValues(t, 2, restored.Load(), "the third one is still at it")
+		assert.Less(t, time.Since(began), 2*time.Hour+time.Second)
 
-		e.restores.Store(1)
 		ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 		defer stop()
-		_, err = y.ReadChangelog(ctx, source.Partition{}, source.Position{}, apply)
-		require.ErrorIs(t, err, context.DeadlineExceeded)
-		assert.Equal(t, 3, read)
+		require.ErrorIs(t, read(ctx), context.DeadlineExceeded)
+		assert.Equal(t, 3, copied)
 		time.Sleep(time.Hour)
 	})
 }
