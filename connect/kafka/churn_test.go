@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -239,6 +241,12 @@ func churn(t *testing.T, v env) {
 	if copied, err := kafkatest.Consume(ctx, v.addrs, v.name("out"), sent); err != nil {
 		for len(errs) > 0 {
 			t.Log("an instance ended:", <-errs)
+		}
+		stacks := make([]byte, 1<<20)
+		for g := range strings.SplitSeq(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {
+			if strings.Contains(g, "*session)") || strings.Contains(g, "*copier)") {
+				t.Log(g)
+			}
 		}
 		for _, r := range copied {
 			next[source.Partition{Stream: string(r.Key), Index: r.Partition}]--
