@@ -57,7 +57,8 @@ type Cluster struct {
 	Dialer func(ctx context.Context, network, host string) (net.Conn, error)
 	// ClientOptions are given to every client, after all other options: an escape hatch to settings of franz-go that
 	// Cluster does not name. Some of them break the guarantees (anything about transactions, isolation, groups, offsets
-	// or acknowledgements), and Millstream cannot notice it.
+	// or acknowledgements), and Millstream cannot notice it. What is written is compressed by lz4; kgo.ProducerBatchCompression
+	// names another way.
 	ClientOptions []kgo.Opt
 }
 

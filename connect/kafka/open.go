@@ -202,6 +202,7 @@ func (s *session) commonOptions() []kgo.Opt {
 		kgo.MaxDecompressBatchBytes(128 << 20),
 		kgo.BrokerMaxReadBytes(100 << 20),
 		kgo.DisableClientMetrics(),
+		kgo.ProducerBatchCompression(compression),
 	}
 	if c.SASL != nil {
 		opts = append(opts, kgo.SASL(c.SASL))
@@ -272,9 +273,8 @@ func (s *session) writeOptions() []kgo.Opt {
 	if s.cluster.Profile == Latency {
 		linger = 0
 	}
-	return append([]kgo.Opt{
+	opts := []kgo.Opt{
 		kgo.RequiredAcks(kgo.AllISRAcks()),
-		kgo.ProducerBatchCompression(kgo.Lz4Compression()),
 		kgo.ProducerBatchMaxBytesFn(s.batchBytes),
 		// The client counts keys and values alone, and holds a record of its own and a promise for each.
 		kgo.MaxBufferedRecords(int(max(s.app.FetchBytes/256, 4<<10))),
@@ -282,7 +282,11 @@ func (s *session) writeOptions() []kgo.Opt {
 		kgo.ProducerLinger(linger),
 		kgo.RecordPartitioner(partitioner()),
 		kgo.UnknownTopicRetries(4),
-	}, s.cluster.ClientOptions...)
+	}
+	if compresses(s.data) {
+		opts = append(opts, kgo.WithCompressor(s.compressor))
+	}
+	return append(opts, s.cluster.ClientOptions...)
 }
 
 // checkTransactionVersion refuses brokers on which a late request of a dead process can end a transaction of the living.

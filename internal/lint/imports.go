@@ -33,6 +33,7 @@ var homes = map[string][]string{
 	"github.com/cockroachdb/pebble/v2":    {"internal/store"},
 	"github.com/twmb/franz-go":            {"connect/kafka"},
 	"github.com/twmb/franz-go/pkg/kadm":   {"connect/kafka"},
+	"github.com/pierrec/lz4/v4":           {"connect/kafka"},
 	"github.com/twmb/franz-go/pkg/kmsg":   {"connect/kafka"},
 	"github.com/twmb/franz-go/pkg/sr":     {"connect/kafka"},
 	"github.com/twmb/franz-go/pkg/kfake":  {"connect/kafka/"}, // only below it: in a package for tests
