@@ -51,7 +51,7 @@ func (a assignor) ParseSyncAssignment(assignment []byte) (map[string][]int32, er
 	if err := all.ReadFrom(assignment); err == nil {
 		t = decodeTold(all.UserData)
 	}
-	if a.s.app.Static && a.s.member.first() && t.start != a.s.app.Incarnation && !a.s.dropStale(parts) {
+	if a.s.app.Static && a.s.member.first() && t.start != a.s.start && !a.s.dropStale(parts, t.moving) {
 		a.s.member.nextRound()
 		a.s.rebalance()
 	}
@@ -59,11 +59,12 @@ func (a assignor) ParseSyncAssignment(assignment []byte) (map[string][]int32, er
 	return parts, nil
 }
 
-// dropStale looks at the first assignment of a static member, if it was made for an earlier start of it. The group hands
+// dropStale looks at the first assignment of a static member, if it was made for an earlier session of it. The group hands
 // that one out without asking anyone (KIP-345), even if the application reads other topics now. Units that are not
-// complete by today's topology are dropped; it returns false if the group should be balanced anew.
-func (s *session) dropStale(parts map[string][]int32) (fresh bool) {
-	fresh = true
+// complete by today's topology are dropped; it returns false if the group should be balanced anew. That is also so if partitions
+// were moving: maybe it was for the earlier session to give them up, and to bring the next round about.
+func (s *session) dropStale(parts map[string][]int32, moving bool) (fresh bool) {
+	fresh = !moving
 	group := map[string][]string{}
 	for _, g := range s.app.Groups {
 		for _, t := range g {

@@ -99,6 +99,7 @@ func balance(members []claim, counts map[string]int32) map[string]*given {
 	for _, m := range members {
 		plan[m.id] = &given{told: told{start: m.start}}
 	}
+	moving := false
 	for _, u := range units {
 		one := source.Partition{Stream: groups[u.group][0], Index: u.index}
 		for _, t := range groups[u.group] { // not every topic of the group has so many
@@ -126,6 +127,7 @@ func balance(members []claim, counts map[string]int32) map[string]*given {
 			}
 			if before, ok := owner[p]; ok && before != m {
 				// It moves: nobody's until its owner has given it up. All of the unit waits with it.
+				moving = true
 				continue
 			}
 			to := plan[members[m].id]
@@ -133,7 +135,7 @@ func balance(members []claim, counts map[string]int32) map[string]*given {
 		}
 	}
 	for _, to := range plan {
-		to.parts = whole(to.parts, groups, counts)
+		to.parts, to.moving = whole(to.parts, groups, counts), moving
 	}
 	return plan
 }

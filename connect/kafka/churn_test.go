@@ -164,7 +164,7 @@ func live(ctx context.Context, v env, app connect.App, leave func() bool, errs c
 // churn runs three instances on two co-partitioned inputs, and lets them leave, vanish and meet their own successors all
 // the time. Every record is copied exactly once.
 func churn(t *testing.T, v env) {
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	const partitions = 6
 	v.topics(t, map[string]int32{"in": partitions, "too": partitions, "out": partitions})

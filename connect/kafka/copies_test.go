@@ -311,17 +311,20 @@ func TestCopiesProperties(t *testing.T) {
 
 func TestToldData(t *testing.T) {
 	follow, next := units("in", 0, 3, 7), append(units("a", 1), units("in", 2)...)
-	got := decodeTold(told{follow, next, "i-1"}.encode())
+	got := decodeTold(told{follow, next, "i-1", true}.encode())
 	assert.ElementsMatch(t, follow, got.follow)
 	assert.ElementsMatch(t, next, got.next)
 	assert.Equal(t, "i-1", got.start)
+	assert.True(t, got.moving)
+	assert.False(t, decodeTold(told{follow, next, "i-1", false}.encode()).moving)
 	later := append(told{follow: follow}.encode(), "what a later release adds"...)
 	later[0]++
 	got = decodeTold(later)
 	assert.ElementsMatch(t, follow, got.follow)
 	assert.Empty(t, got.next)
 	b := told{follow: follow}.encode()
-	assert.ElementsMatch(t, follow, decodeTold(b[:len(b)-1]).follow, "a leader of a release that did not say for which start")
+	assert.ElementsMatch(t, follow, decodeTold(b[:len(b)-1]).follow, "a leader of a release that did not say whether partitions move")
+	assert.ElementsMatch(t, follow, decodeTold(b[:len(b)-2]).follow, "nor for which start")
 	rapid.Check(t, func(t *rapid.T) {
 		decodeTold(rapid.SliceOf(rapid.Byte()).Draw(t, "bytes"))
 	})

@@ -200,7 +200,7 @@ func (v env) part(stream string, i int32) source.Partition {
 // app copies "in" to "out", and keeps a changelog.
 func (v env) app(instance string) connect.App {
 	return connect.App{
-		ID: v.name("copy"), Instance: instance, Incarnation: "1", Guarantee: connect.ExactlyOnce,
+		ID: v.name("copy"), Instance: instance, Guarantee: connect.ExactlyOnce,
 		CommitEvery: 100 * time.Millisecond, SessionTimeout: 6 * time.Second,
 		Sources: []connect.SourceSpec{{Name: v.name("in")}}, Groups: [][]string{{v.name("in")}}, Sinks: []string{v.name("out")},
 		Internal: []connect.InternalTopic{{Name: v.name("copy-changelog"), Purpose: connect.Changelog, Like: []string{v.name("in")}}},

@@ -124,10 +124,11 @@ func decodeJoinData(b []byte) (u joinData, err error) {
 }
 
 // told is what the leader adds to a member's assignment: the tasks whose state it is to copy, those that it is to have
-// next, and which start of the member all this is for.
+// next, which session of the member all this is for, and whether another round is to come.
 type told struct {
 	follow, next []source.Partition
 	start        string
+	moving       bool // some partitions are nobody's until those who have them have given them up, and joined again
 }
 
 const toldVersion = 1
@@ -135,7 +136,11 @@ const toldVersion = 1
 func (t told) encode() []byte {
 	nothing := func(b []byte, _ source.Partition) []byte { return b }
 	b := appendTopics(appendTopics([]byte{toldVersion}, t.follow, nothing), t.next, nothing)
-	return appendString(b, t.start)
+	b = appendString(b, t.start)
+	if t.moving {
+		return append(b, 1)
+	}
+	return append(b, 0)
 }
 
 // decodeTold reads what encode wrote. What it cannot read it leaves out: that is a leader of another release.
@@ -148,6 +153,9 @@ func decodeTold(b []byte) (t told) {
 	r.topics(func(p source.Partition) { t.next = append(t.next, p) })
 	if len(r.b) > 0 {
 		t.start = r.text()
+	}
+	if len(r.b) > 0 {
+		t.moving = r.number() == 1
 	}
 	if r.bad {
 		return told{}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,6 +33,7 @@ var scenarios = map[string]func(*testing.T, env){
 	"growth":                               growth,
 	"a twin takes a static member's place": twin,
 	"a static member restarts in place":    staticRestart,
+	"a static member dies while it gives":  staticDeath,
 	"at least once":                        atLeastOnce,
 	"internal topics":                      internalTopics,
 	"one owns all":                         oneOwnsAll,
@@ -539,6 +541,36 @@ func staticRestart(t *testing.T, v env) {
 
 	require.NoError(t, s3.Leave(ctx))
 	e1.until(t, "the other takes over at once", e1.has(units(v.name("in"), 0, 1)...))
+}
+
+// A static member is killed when it has given partitions up, and has not told the group yet. Its successor, for which the group
+// does not balance (KIP-345), does so.
+func staticDeath(t *testing.T, v env) {
+	v.topics(t, map[string]int32{"in": 4, "out": 1})
+	app := func(instance string) connect.App {
+		a := v.app(instance)
+		a.Static = true
+		return a
+	}
+	s1, e1 := v.open(t, app("a")), newEngine()
+	dead, once := make(chan struct{}), sync.Once{}
+	e1.onRevoked = func(context.Context, []source.Partition) {
+		s1.killGroup()
+		once.Do(func() { close(dead) })
+	}
+	run(t, s1, e1)
+	e1.until(t, "alone", e1.has(units(v.name("in"), 0, 1, 2, 3)...))
+	s2, e2 := v.open(t, app("b")), newEngine()
+	run(t, s2, e2)
+	select {
+	case <-dead:
+	case <-time.After(20 * time.Second):
+		t.Fatal("nothing is given up")
+	}
+	s3, e3 := v.open(t, app("a")), newEngine()
+	run(t, s3, e3)
+	e2.until(t, "half", func() bool { return len(e2.assigned) == 2 })
+	e3.until(t, "the other half", func() bool { return len(e3.assigned) == 2 })
 }
 
 func atLeastOnce(t *testing.T, v env) {

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,6 +25,7 @@ type session struct {
 	log     *slog.Logger
 	pools   *pools
 
+	start      string      // names this session in the group
 	compressor *compressor // of all that is written, unless ClientOptions say otherwise
 
 	data     *kgo.Client // reads what was started, and asks everything else
@@ -69,7 +71,7 @@ type session struct {
 
 func newSession(c Cluster, app connect.App) *session {
 	s := &session{
-		cluster: c, app: app, log: app.Logger.With("application", app.ID, "instance", app.Instance), pools: newPools(app.FetchBytes / 2), compressor: newCompressor(),
+		cluster: c, app: app, log: app.Logger.With("application", app.ID, "instance", app.Instance), pools: newPools(app.FetchBytes / 2), start: rand.Text(), compressor: newCompressor(),
 		calls: make(chan call, 16), wake: make(chan struct{}, 1), fatal: make(chan error, 1), ended: make(chan struct{}),
 		topics: map[string]topic{}, owned: map[source.Partition]bool{}, reading: map[source.Partition]*cursor{}, committed: map[source.Partition]source.Position{},
 		changelog: map[string]bool{}, ends: map[source.Partition]int64{},

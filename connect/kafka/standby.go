@@ -14,7 +14,7 @@ import (
 
 func (s *session) joinData() joinData {
 	d := joinData{instance: s.app.Instance, ownAll: s.app.OwnAll, groups: s.app.Groups, round: s.member.round(),
-		keeps: map[string]bool{}, standbys: s.app.Standbys, zone: s.app.Zone, start: s.app.Incarnation}
+		keeps: map[string]bool{}, standbys: s.app.Standbys, zone: s.app.Zone, start: s.start}
 	k := s.copier()
 	if k == nil {
 		return d
