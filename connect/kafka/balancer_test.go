@@ -192,8 +192,16 @@ func TestBalanceProperties(t *testing.T) {
 		}
 		next := func(generation int32) map[string][]source.Partition {
 			owner := owners(slices.SortedFunc(slices.Values(members), byInstance))
-			plan := parts(balance(members, counts))
+			both := balance(members, counts)
+			plan := parts(both)
 			check(plan, owner)
+			given := 0
+			for _, parts := range plan {
+				given += len(parts)
+			}
+			for id, to := range both {
+				require.Equal(t, given < len(all), to.moving, "%s is to know whether something is nobody's for now", id)
+			}
 			shuffled := slices.Clone(members)
 			slices.Reverse(shuffled)
 			other := parts(balance(shuffled, counts))
