@@ -226,6 +226,9 @@ func (d *driver) awaited(limit time.Duration, what string, x *instance, cond fun
 	name := "a process"
 	if x != nil {
 		name = "process " + x.Name
+		d.fleet.Lock()
+		x.Ending = true // by us: what it did not do is the error
+		d.fleet.Unlock()
 		x.Signal(syscall.SIGQUIT) // so that its log tells what it was at
 		d.fleet.Until(5*time.Second, func() bool { return !x.Alive })
 	}
