@@ -270,8 +270,11 @@ func (s *session) readOptions() []kgo.Opt {
 
 func (s *session) writeOptions() []kgo.Opt {
 	linger := 5 * time.Millisecond
-	if s.cluster.Profile == Latency {
+	switch {
+	case s.cluster.Profile == Latency:
 		linger = 0
+	case s.app.Guarantee == connect.ExactlyOnce: // nobody sees it before the commit, which sends what waits
+		linger = max(linger, min(s.app.CommitEvery/4, 25*time.Millisecond))
 	}
 	opts := []kgo.Opt{
 		kgo.RequiredAcks(kgo.AllISRAcks()),
@@ -291,8 +294,11 @@ func (s *session) writeOptions() []kgo.Opt {
 
 // checkTransactionVersion refuses brokers on which a late request of a dead process can end a transaction of the living.
 func (s *session) checkTransactionVersion(ctx context.Context) error {
-	resp, err := kmsg.NewPtrApiVersionsRequest().RequestWith(ctx, s.data)
-	if err != nil {
+	var resp *kmsg.ApiVersionsResponse
+	if err := s.patiently(ctx, "ask the broker for its features", func(ctx context.Context) (err error) {
+		resp, err = kmsg.NewPtrApiVersionsRequest().RequestWith(ctx, s.data)
+		return err
+	}); err != nil {
 		return fmt.Errorf("kafka: ask the broker for its features: %w", err)
 	}
 	level := int16(0)

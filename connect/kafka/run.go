@@ -66,7 +66,7 @@ func (s *session) Run(ctx context.Context, h connect.Handler) error {
 		if err != nil || ctx.Err() != nil {
 			return s.reason(ctx, err)
 		}
-		fetches := s.data.PollFetches(poll)
+		fetches := s.poll(poll)
 		at := time.Now()
 		if err := s.deliver(fetches, h, at); err != nil {
 			return s.reason(ctx, err)
@@ -100,10 +100,7 @@ func (s *session) join() error {
 	if s.running || s.closed {
 		return errors.New("kafka: Run was called twice, or after Close")
 	}
-	var topics []string
-	for _, g := range s.app.Groups {
-		topics = append(topics, g...)
-	}
+	topics := s.inputs()
 	if len(topics) == 0 {
 		return errors.New("kafka: the application reads nothing: it needs at least one source")
 	}

@@ -30,6 +30,7 @@ type session struct {
 
 	data     *kgo.Client // reads what was started, and asks everything else
 	adm      *kadm.Client
+	watcher  *kgo.Client // watches quiet partitions; opened by Run when there are some
 	producer *kgo.Client
 	outside  *kgo.Client // plant.NoTransaction: writes without the transaction
 	member   membership
@@ -184,7 +185,7 @@ func (s *session) Close(ctx context.Context) {
 	s.member.lose()
 	s.closeGroup()
 	var wg sync.WaitGroup
-	for _, cl := range append(s.restoring.close(), s.producer, s.outside, s.data) {
+	for _, cl := range append(s.restoring.close(), s.watcher, s.producer, s.outside, s.data) {
 		if cl != nil {
 			wg.Go(cl.CloseAllowingRebalance)
 		}

@@ -50,10 +50,7 @@ func with(m map[string]string, pairs ...string) map[string]string {
 
 // prepareTopics verifies sources and sinks, creates the internal topics that are missing and verifies the others.
 func (s *session) prepareTopics(ctx context.Context) error {
-	if err := s.loadTopics(ctx); err != nil {
-		return err
-	}
-	if err := s.requireTopics(); err != nil {
+	if err := s.requireTopics(ctx); err != nil {
 		return err
 	}
 	if err := s.createInternal(ctx); err != nil {
@@ -107,8 +104,26 @@ func (s *session) partitionsOf(name string) int32 {
 	return s.topics[name].partitions
 }
 
+// heardOf is how long a broker may take to hear of a topic that was made just now.
+const heardOf = 2 * time.Second
+
 // requireTopics names all sources and sinks that do not exist, in one error.
-func (s *session) requireTopics() error {
+func (s *session) requireTopics(ctx context.Context) error {
+	for began := time.Now(); ; {
+		if err := s.patiently(ctx, "list the topics", s.loadTopics); err != nil {
+			return err
+		}
+		err := s.missingTopics()
+		if err == nil || time.Since(began) > heardOf {
+			return err
+		}
+		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *session) missingTopics() error {
 	var missing []string
 	need := func(kind, name string) {
 		if s.partitionsOf(name) == 0 {

@@ -109,8 +109,13 @@ func (c *churn) run(ctx context.Context, d *driver) error {
 	end := time.Now().Add(c.length)
 	var brokers sync.WaitGroup
 	var bounced error
-	brokers.Go(func() { bounced = c.brokers(ctx, d, end) })
+	bouncing, enough := context.WithCancel(ctx)
+	defer enough()
+	brokers.Go(func() { bounced = c.brokers(bouncing, d, end) })
 	err := c.instances(ctx, d, end)
+	if err != nil {
+		enough()
+	}
 	brokers.Wait()
 	f.Lock()
 	f.stood()
