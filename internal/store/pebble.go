@@ -25,6 +25,10 @@ const formatVersion = pebble.FormatTableFormatV6
 // ones: what is deleted soon dies in them, and a batch that is larger than half of one is sorted once more and flushed alone.
 const memTables = 2
 
+// compactAt is how many layers of flushed tables there may be before they are compacted. Keys come in no order, so that a
+// compaction rewrites most of what lies below, however little is above; a look-up passes the layers by their filters.
+const compactAt = 8
+
 // backgroundErrors is how many background errors in a row, with no flush or compaction done between them, fail the store.
 // Pebble repeats failed work at once and for ever.
 const backgroundErrors = 100
@@ -46,6 +50,7 @@ func (s *Store) pebbleOptions(fs vfs.FS, mustExist bool) *pebble.Options {
 		MemTableSize:                uint64(s.opts.MemTableBytes),
 		MemTableStopWritesThreshold: memTables,
 		L0StopWritesThreshold:       stopWrites,
+		L0CompactionThreshold:       2 * compactAt, // Pebble counts a layer twice
 		MaxOpenFiles:                1000,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, max(1, runtime.GOMAXPROCS(0)/2) },
 		Logger:                      pebbleLogger{s.opts.Logger, s.guard},
@@ -58,7 +63,7 @@ func (s *Store) pebbleOptions(fs vfs.FS, mustExist bool) *pebble.Options {
 	// What is flushed is rewritten soon, so that compressing it is not worth it.
 	o.Levels[0].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
 	for i := range last {
-		o.Levels[i+1].Compression = func() *sstable.CompressionProfile { return sstable.SnappyCompression }
+		o.Levels[i+1].Compression = func() *sstable.CompressionProfile { return sstable.FastestCompression }
 	}
 	o.Levels[last].FilterPolicy = pebble.NoFilterPolicy // a Get would not use it there
 	return o
@@ -123,7 +128,8 @@ func (s *Store) openDB(m *manifest) error {
 		fs.seals = known
 	}
 	if s.cache = s.opts.Cache.shared(); s.cache == nil {
-		s.cache = pebble.NewCache(s.opts.CacheBytes)
+		// Pebble takes its memtables off the cache's size.
+		s.cache = pebble.NewCache(s.opts.CacheBytes + memTables*s.opts.MemTableBytes)
 	}
 	type result struct {
 		db  *pebble.DB
