@@ -66,6 +66,32 @@ func TestGetAppendsToDst(t *testing.T) {
 	}
 }
 
+// What was read from a table stays in the block cache, also when a memtable is as large as the cache or larger.
+func TestBlocksStayInTheCache(t *testing.T) {
+	s := openMem(t, Options{CacheBytes: 1 << 20, MemTableBytes: 1 << 20})
+	for i := range 200 { // 2 MB: memtables have grown to their size
+		pairs := make([]string, 100)
+		for j := range pairs {
+			pairs[j] = fmt.Sprintf("%06d=%0100d", 100*i+j, i)
+		}
+		put(t, s, 0, pairs...)
+	}
+	require.NoError(t, s.db.Flush())
+	read := func() {
+		for i := range 10 {
+			_, found, err := s.View(0).Get(fmt.Appendf(nil, "%06d", 1000*i), nil)
+			require.NoError(t, err)
+			require.True(t, found)
+		}
+	}
+	read()
+	before := s.Metrics()
+	read()
+	after := s.Metrics()
+	assert.Equal(t, before.CacheMisses, after.CacheMisses)
+	assert.Greater(t, after.CacheHits, before.CacheHits)
+}
+
 func TestPartitionsAreApart(t *testing.T) {
 	s := openMem(t, Options{})
 	partitions := []int32{0, 1, 255, 256, maxPartition}
