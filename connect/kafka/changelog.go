@@ -214,11 +214,13 @@ func (r *restore) leader(ctx context.Context) (leader, epoch int32, err error) {
 	return 0, -1, kerr.UnknownTopicOrPartition
 }
 
-func metadataFor(name string) *kmsg.MetadataRequest {
+func metadataFor(names ...string) *kmsg.MetadataRequest {
 	req := kmsg.NewPtrMetadataRequest()
-	t := kmsg.NewMetadataRequestTopic()
-	t.Topic = &name
-	req.Topics = append(req.Topics, t)
+	for _, name := range names {
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = &name
+		req.Topics = append(req.Topics, t)
+	}
 	return req
 }
 

@@ -134,13 +134,7 @@ func (s *session) watched() map[source.Partition]int64 {
 
 // watchRequests returns a fetch of the partitions that each broker leads.
 func (s *session) watchRequests(ctx context.Context, cl *kgo.Client, parts map[source.Partition]int64) (map[int32]*kmsg.FetchRequest, error) {
-	meta := kmsg.NewPtrMetadataRequest()
-	for _, name := range s.inputs() {
-		t := kmsg.NewMetadataRequestTopic()
-		t.Topic = &name
-		meta.Topics = append(meta.Topics, t)
-	}
-	resp, err := meta.RequestWith(ctx, cl)
+	resp, err := metadataFor(s.inputs()...).RequestWith(ctx, cl)
 	if err != nil {
 		return nil, err
 	}
