@@ -66,6 +66,9 @@ func (s *session) listOffsets(ctx context.Context, parts []source.Partition, whi
 		if left = missing(parts, offsets); len(left) == 0 {
 			return offsets, nil
 		}
+		if s.life.Err() != nil {
+			return nil, errClosed
+		}
 		s.log.Debug("offsets are not available yet", "partitions", len(left), "error", last)
 		if err := sleep(ctx, wait); err != nil {
 			return nil, fmt.Errorf("kafka: ask for offsets of %v: %w", left, errors.Join(err, last))

@@ -40,7 +40,7 @@ type session struct {
 	fatal chan error    // capacity 1: what ends the session
 	ended chan struct{} // closed when Run returned
 
-	starting sync.Mutex // orders adding to and removing from the reading client; taken before mu
+	starting sync.Mutex // orders adding to, removing from and closing the reading client; taken before mu
 
 	// The clients live in these contexts, so that one that is held up, by a rebalance or a silent broker, can be ended.
 	life, groupLife context.Context
@@ -185,10 +185,17 @@ func (s *session) Close(ctx context.Context) {
 	s.member.lose()
 	s.closeGroup()
 	var wg sync.WaitGroup
-	for _, cl := range append(s.restoring.close(), s.watcher, s.producer, s.outside, s.data) {
+	for _, cl := range append(s.restoring.close(), s.watcher, s.producer, s.outside) {
 		if cl != nil {
 			wg.Go(cl.CloseAllowingRebalance)
 		}
+	}
+	if s.data != nil {
+		wg.Go(func() { // a start that is under way would begin to fetch again: it comes first, and others find the session closed
+			s.starting.Lock()
+			defer s.starting.Unlock()
+			s.data.CloseAllowingRebalance()
+		})
 	}
 	waitOr(ctx, &wg, s.kill)
 }

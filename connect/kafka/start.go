@@ -59,6 +59,10 @@ func (s *session) Start(ctx context.Context, at map[source.Partition]*source.Pos
 	s.starting.Lock()
 	defer s.starting.Unlock()
 	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil, errClosed
+	}
 	offsets := map[string]map[int32]kgo.Offset{}
 	for p, offset := range from {
 		switch {
