@@ -28,6 +28,7 @@ type Aggregate[K comparable, V, A any] struct {
 func NewAggregate[K comparable, V, A any](t *task.Task, op int32, store string, keys codec.Codec[K], vals codec.Codec[A], update Update[V, A], old, repeats bool, changes task.KeyedFn[K, Change[A]]) *Aggregate[K, V, A] {
 	o := &Aggregate[K, V, A]{rows: newRows(t, task.KindValue, store, keys, vals), op: op, update: update, old: old, changes: changes, null: nullTest[A](), repeats: repeats}
 	t.AddStateful(&o.rows)
+	t.AddPrefetcher(&o.rows)
 	return o
 }
 

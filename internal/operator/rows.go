@@ -5,6 +5,7 @@ import (
 	"reflect"
 
 	"github.com/millstream-go/millstream/internal/task"
+	"github.com/millstream-go/millstream/source"
 	"github.com/millstream-go/millstream/stream/codec"
 )
 
@@ -21,6 +22,7 @@ type rows[K comparable, A any] struct {
 	table *table[K, A]
 	flat  bool          // its values can be copied as they are
 	saved []saved[K, A] // for the record at hand, see undo.go
+	ahead prefetch[K, A]
 }
 
 func newRows[K comparable, A any](t *task.Task, kind byte, store string, keys codec.Codec[K], vals codec.Codec[A]) rows[K, A] {
@@ -52,8 +54,7 @@ func (s *rows[K, A]) get(k K) (*entry[K, A], error) {
 	if !found {
 		return nil, nil
 	}
-	e := s.table.insert(k)
-	return e, s.store.decodeValue(val, e)
+	return s.store.put(s.table, k, key, val, true)
 }
 
 // add returns the entry for a key of which get has just found none: it is not live, and the store is not asked again.
@@ -106,6 +107,11 @@ func (s *rows[K, A]) Restore(*task.Marker) error {
 	held, err := s.store.holds()
 	s.table = newTable[K, A](!held)
 	return err
+}
+
+// Prefetch implements task.Prefetcher.
+func (s *rows[K, A]) Prefetch(p *task.Port, records []source.Record) error {
+	return s.store.prefetch(&s.ahead, s.table, 0, p, records)
 }
 
 // Cut implements task.Stateful.

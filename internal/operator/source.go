@@ -121,7 +121,7 @@ func KeyedSource[K comparable, V any](p *task.Port, s Reader, key codec.Codec[K]
 	nullKeys := nullTest[K]() != nil
 	s.nulls = nullTest[V]() != nil
 	hot := &task.HotKeys{}
-	p.Op, p.Hot = s.Op, hot
+	p.Op, p.Hot, p.Keys = s.Op, hot, key.Name()
 	p.Run = func(c *task.Ctx, r *source.Record) {
 		if !s.check(c, r) {
 			return

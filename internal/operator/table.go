@@ -45,6 +45,7 @@ type entry[K comparable, A any] struct {
 	recent   bool   // it was used since the hand passed
 	unsent   bool   // OnCommit has not emitted its last change
 	waits    bool   // it is known to wait for the end of a slice of time; see paced
+	absent   bool   // it was looked up ahead, and was not in the store
 	listed   bool   // it is among the cells that the store may not have as they are; see Cells
 }
 
@@ -264,12 +265,24 @@ func (s *backing[K, A]) find(t *table[K, A], k K, start int64) (*entry[K, A], er
 	if err != nil {
 		return nil, fmt.Errorf("store %s: %w", s.name, err)
 	}
-	e := t.insert(k)
-	if found {
-		s.keyBulk.saw(len(s.userKey(key)))
-		err = s.decodeValue(val, e)
+	return s.put(t, k, key, val, found)
+}
+
+// put adds an entry that has been looked for in the store, at key. If it cannot be decoded there is none: it would look like a
+// new one.
+func (s *backing[K, A]) put(t *table[K, A], k K, key, val []byte, found bool) (*entry[K, A], error) {
+	if !found {
+		return t.insert(k), nil
 	}
-	return e, err
+	s.keyBulk.saw(len(s.userKey(key)))
+	var read entry[K, A]
+	if err := s.decodeValue(val, &read); err != nil {
+		return nil, err
+	}
+	e := t.insert(k)
+	read.key, read.recent = k, true
+	*e = read
+	return e, nil
 }
 
 // cut hands over the changed entries of a table. It returns about how many bytes an entry takes.
@@ -345,7 +358,7 @@ func (s *backing[K, A]) evict(t *table[K, A], n int, applied uint64) (evicted in
 	for tries := 2 * t.used; tries > 0 && evicted < n && t.used > 0; tries-- {
 		t.hand = (t.hand + 1) % t.used
 		e := t.slot(t.hand)
-		if !e.live || e.changed || e.epoch > applied {
+		if !e.live && !e.absent || e.changed || e.epoch > applied {
 			continue
 		}
 		if e.recent {

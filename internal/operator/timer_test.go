@@ -19,12 +19,24 @@ type shelved struct {
 	task.View
 	entries map[string]string
 	read    int
+	sorted  int // of them, by GetSorted
 }
 
 func (s *shelved) Get(key, dst []byte) ([]byte, bool, error) {
 	s.read++
 	v, found := s.entries[string(key)]
 	return append(dst, v...), found, nil
+}
+
+func (s *shelved) GetSorted(keys [][]byte, f func(i int, val []byte, found bool) error) error {
+	s.sorted += len(keys)
+	for i, k := range keys {
+		v, found := s.entries[string(k)]
+		if err := f(i, []byte(v), found); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *shelved) Scan(lo, hi []byte, f func(key, value []byte) error) error {

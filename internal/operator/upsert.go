@@ -23,6 +23,7 @@ type Upsert[K comparable, V any] struct {
 func NewUpsert[K comparable, V any](t *task.Task, op int32, store string, keys codec.Codec[K], vals codec.Codec[V], repeats bool, changes task.KeyedFn[K, Change[V]]) *Upsert[K, V] {
 	o := &Upsert[K, V]{rows: newRows(t, task.KindValue, store, keys, vals), op: op, changes: changes, null: nullTest[V](), repeats: repeats}
 	t.AddStateful(&o.rows)
+	t.AddPrefetcher(&o.rows)
 	return o
 }
 
@@ -82,7 +83,7 @@ func (o *Upsert[K, V]) Put(c *task.Ctx, k K, v *V) {
 // record's; a deletion has the record's.
 func TableSource[K comparable, V any](p *task.Port, s Reader, key codec.Codec[K], value codec.Codec[V], at func(V) int64, put func(c *task.Ctx, k K, v *V)) {
 	keys := interner[K]{codec: key}
-	p.Op = s.Op
+	p.Op, p.Keys = s.Op, key.Name()
 	p.Run = func(c *task.Ctx, r *source.Record) {
 		c.Enter(s.Op)
 		switch {

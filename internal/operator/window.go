@@ -7,6 +7,7 @@ import (
 
 	"github.com/millstream-go/millstream/internal/plant"
 	"github.com/millstream-go/millstream/internal/task"
+	"github.com/millstream-go/millstream/source"
 	"github.com/millstream-go/millstream/stream/codec"
 	"github.com/millstream-go/millstream/window"
 )
@@ -60,6 +61,7 @@ type pane[K comparable, A any] struct {
 	*table[K, A]
 	start int64 // its place; see window.Alignment
 	saved bool  // some of it has reached the store, or will
+	ahead prefetch[K, A]
 	// unsent are the entries that OnCommit is to emit.
 	unsent []uint32
 }
@@ -74,6 +76,7 @@ type dropped struct {
 func NewWindowed[K comparable, A any](t *task.Task, clock *task.Clock, s WindowedSpec[K, A]) *Windowed[K, A] {
 	o := makeWindowed(t, clock, s)
 	t.AddStateful(o)
+	t.AddPrefetcher(o)
 	t.AddTimed(o)
 	if s.OnCommit != nil {
 		t.AddFlusher(o)
@@ -188,6 +191,22 @@ func (o *Windowed[K, A]) pane(start int64) *pane[K, A] {
 	}
 	o.last = p
 	return p
+}
+
+// Prefetch implements task.Prefetcher. The records are taken for ones of the windows that the last one was in: their times may be known
+// only when they are run.
+func (o *Windowed[K, A]) Prefetch(p *task.Port, records []source.Record) error {
+	if o.last == nil {
+		return nil
+	}
+	for start := o.Window.First(o.last.start); start <= o.last.start; start += o.Window.Advance {
+		if w := o.tables[start]; w != nil {
+			if err := o.store.prefetch(&w.ahead, w.table, start, p, records); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // Advance implements task.Timed: it closes the windows whose grace period is over.

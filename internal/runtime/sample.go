@@ -407,6 +407,11 @@ func (v *countedView) Get(key, dst []byte) ([]byte, bool, error) {
 	return v.View.Get(key, dst)
 }
 
+func (v *countedView) GetSorted(keys [][]byte, f func(i int, val []byte, found bool) error) error {
+	v.reads += uint64(len(keys))
+	return v.View.GetSorted(keys, f)
+}
+
 // progress is how far the restore of a task has come. Positions are read without a lock, each by itself.
 type progress struct {
 	records, bytes atomic.Int64

@@ -56,6 +56,9 @@ func (s *Store) pebbleOptions(fs vfs.FS, mustExist bool) *pebble.Options {
 		Logger:                      pebbleLogger{s.opts.Logger, s.guard},
 		EventListener:               s.listener(),
 	}
+	// What L0 has when it is compacted is a few memtables; the level below may be some times as large before there is one more,
+	// in which every look-up would have to look.
+	o.LBaseMaxBytes = max(64<<20, 2*compactAt*s.opts.MemTableBytes)
 	last := len(o.Levels) - 1
 	for i := range last {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // about 1 % false positives
@@ -64,6 +67,9 @@ func (s *Store) pebbleOptions(fs vfs.FS, mustExist bool) *pebble.Options {
 	o.Levels[0].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
 	for i := range last {
 		o.Levels[i+1].Compression = func() *sstable.CompressionProfile { return sstable.FastestCompression }
+	}
+	for i := range o.Levels {
+		o.Levels[i].IndexBlockSize = 64 << 10 // with one as large as a data block all but the smallest tables would have an index of the index
 	}
 	o.Levels[last].FilterPolicy = pebble.NoFilterPolicy // a Get would not use it there
 	return o

@@ -92,6 +92,43 @@ func TestBlocksStayInTheCache(t *testing.T) {
 	assert.Greater(t, after.CacheHits, before.CacheHits)
 }
 
+func TestGetSortedIsGet(t *testing.T) {
+	s := openMem(t, Options{})
+	put(t, s, 2, "a=of another partition", "c=the same")
+	put(t, s, 3, "a=old", "aa=1", "c=deleted", "=no key")
+	require.NoError(t, s.db.Flush())
+	require.NoError(t, s.db.Compact(t.Context(), partitionPrefix(0), partitionPrefix(9), false))
+	put(t, s, 3, "a=new", "d=", "x1=in a range")
+	require.NoError(t, s.db.Flush())
+	b := s.NewBatch()
+	b.Delete(3, []byte("c"))
+	b.DeleteRange(3, []byte("x"), []byte("y"))
+	require.NoError(t, b.Commit(false))
+	put(t, s, 3, "x2=after it")
+	var keys [][]byte
+	for _, k := range []string{"", "A", "a", "aa", "aaa", "c", "d", "x1", "x2", "z"} {
+		keys = append(keys, []byte(k))
+	}
+	seen, found := 0, 0
+	require.NoError(t, s.View(3).GetSorted(keys, func(i int, val []byte, ok bool) error {
+		require.Equal(t, seen, i)
+		want, wanted, err := s.View(3).Get(keys[i], nil)
+		require.NoError(t, err)
+		require.Equal(t, wanted, ok, "%s", keys[i])
+		if ok {
+			found++
+			require.Equal(t, string(want), string(val))
+		}
+		seen++
+		return nil
+	}))
+	require.Equal(t, len(keys), seen)
+	require.Equal(t, 5, found)
+
+	stop := errors.New("stop")
+	require.Equal(t, stop, s.View(3).GetSorted(keys, func(int, []byte, bool) error { return stop }))
+}
+
 func TestPartitionsAreApart(t *testing.T) {
 	s := openMem(t, Options{})
 	partitions := []int32{0, 1, 255, 256, maxPartition}

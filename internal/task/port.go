@@ -42,6 +42,7 @@ type Port struct {
 	Peek func(c *Ctx, r *source.Record) int64 // the event time of a record that is not run yet; nil: the record's own
 	Op   int32                                // the operator that Run begins with
 	Hot  *HotKeys                             // the keys that come most often; nil: its records have none
+	Keys string                               // the name of the codec of its records' keys; "": they have none
 
 	Input   eventtime.Input
 	Time    eventtime.Bounded
@@ -60,6 +61,7 @@ type Port struct {
 
 	cur  source.Batch
 	at   int // next record in cur
+	told int // before which Prefetchers have seen the records of cur
 	next source.Position
 	// known: next is meaningful; limited: records at and after limit wait (at-most-once).
 	known, limited bool
@@ -166,7 +168,7 @@ func (p *Port) load() bool {
 	p.queue[0] = source.Batch{}
 	p.queue = p.queue[1:]
 	p.mu.Unlock()
-	p.cur, p.at = b, 0
+	p.cur, p.at, p.told = b, 0, 0
 	p.caughtUp = b.CaughtUp
 	p.behind = b.Behind
 	if b.End.Compare(p.end) > 0 {

@@ -144,6 +144,11 @@ func (t *Task) read(p *Port, n int) (done int) {
 		if r == nil {
 			break
 		}
+		if p.at >= p.told && len(t.prefetchers) > 0 {
+			if t.prefetch(p); t.err != nil {
+				break
+			}
+		}
 		t.touched = true
 		m, x = t.Out.mark(), t.Cross.mark()
 		c.Time, c.Key, c.Headers, c.Port, c.Input, c.Of = r.Time, r.Key, r.Headers, p, 0, 0
@@ -186,6 +191,19 @@ func (t *Task) read(p *Port, n int) (done int) {
 	}
 	p.lastRead = t.Now
 	return done
+}
+
+// prefetched is how many records operators may read ahead for.
+const prefetched = 1024
+
+// prefetch lets operators read ahead for a port's next records.
+func (t *Task) prefetch(p *Port) {
+	p.told = min(p.at+prefetched, len(p.cur.Records))
+	for _, o := range t.prefetchers {
+		if err := o.Prefetch(p, p.cur.Records[p.at:p.told]); err != nil {
+			t.Fail(err)
+		}
+	}
 }
 
 // control takes the event time out of a repartition topic's record, or handles a control record.

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 
 	"github.com/millstream-go/millstream/internal/eventtime"
+	"github.com/millstream-go/millstream/source"
 )
 
 // State is where a task is in its life: created -> restoring -> running -> closed.
@@ -33,9 +34,16 @@ func (s State) String() string { return [...]string{"created", "restoring", "run
 // View is the part of the store that belongs to a task. Its slices are valid during the call.
 type View interface {
 	Get(key, dst []byte) (val []byte, found bool, err error)
+	// GetSorted calls f for each of the keys, which are in ascending order. The value is good during the call.
+	GetSorted(keys [][]byte, f func(i int, val []byte, found bool) error) error
 	Scan(lo, hi []byte, f func(key, value []byte) error) error
 	// Last appends the last key with lo <= key < hi to dst, if there is one.
 	Last(lo, hi, dst []byte) (key []byte, found bool, err error)
+}
+
+// Prefetcher is an operator that reads from the store what a port's next records will need, before they are run.
+type Prefetcher interface {
+	Prefetch(p *Port, records []source.Record) error
 }
 
 // Timed is an operator that acts when the watermark moves.
@@ -182,27 +190,28 @@ type Task struct {
 	stateful []Stateful
 	flushers []Flusher
 	// followers are told the times of records; ahead is the largest so far.
-	followers []Follower
-	ahead     int64
-	carries   []carry
-	touched   bool
-	moved     bool
-	staged    bool // some clock has a stage
-	primed    bool // its tables have been read to the end that they had at start
-	lacks     bool // pick found that a port without a record may still get the earliest one
-	stood     bool // then the records of others stand, see Port.Stands
-	err       error
-	answers   answers
-	alignment *Alignment // nil: there is none
-	retryAt   int64      // the wall clock at which a record is tried again; until then none is read. 0: at once
-	full      int        // operators that take no more records
-	settled   int        // what the caches held when an epoch was applied last, see Grown
-	changes   []Undoer
-	flows     []flow
-	kept      map[int32]int // records that operators held when the task began, by operator; see OpenLedger
-	unwound   bool          // a user's function has panicked
-	logged    map[string]bool
-	onBad     func(Bad)
+	followers   []Follower
+	prefetchers []Prefetcher
+	ahead       int64
+	carries     []carry
+	touched     bool
+	moved       bool
+	staged      bool // some clock has a stage
+	primed      bool // its tables have been read to the end that they had at start
+	lacks       bool // pick found that a port without a record may still get the earliest one
+	stood       bool // then the records of others stand, see Port.Stands
+	err         error
+	answers     answers
+	alignment   *Alignment // nil: there is none
+	retryAt     int64      // the wall clock at which a record is tried again; until then none is read. 0: at once
+	full        int        // operators that take no more records
+	settled     int        // what the caches held when an epoch was applied last, see Grown
+	changes     []Undoer
+	flows       []flow
+	kept        map[int32]int // records that operators held when the task began, by operator; see OpenLedger
+	unwound     bool          // a user's function has panicked
+	logged      map[string]bool
+	onBad       func(Bad)
 }
 
 // Gatherer is an operator that adds records up before it sends them to other tasks.
@@ -302,6 +311,9 @@ func (t *Task) AddWallTimed(o WallTimed) { t.wall = append(t.wall, o) }
 
 // AddStateful adds an operator with state.
 func (t *Task) AddStateful(o Stateful) { t.stateful = append(t.stateful, o) }
+
+// AddPrefetcher adds an operator that reads ahead.
+func (t *Task) AddPrefetcher(o Prefetcher) { t.prefetchers = append(t.prefetchers, o) }
 
 // AddFlusher adds an operator that emits once per epoch.
 func (t *Task) AddFlusher(o Flusher) { t.flushers = append(t.flushers, o) }

@@ -1,0 +1,107 @@
+package operator
+
+import (
+	"fmt"
+
+	"github.com/millstream-go/millstream/internal/task"
+	"github.com/millstream-go/millstream/source"
+)
+
+// What a table does not have is read from the store, and a look-up there costs as much as dozens of records. Where the
+// next records of a partition are at hand, the keys that they will ask for are looked up together before the first of them is run: in the
+// store's order, by one iterator, which is about half of the work. It is a guess that costs time if it is wrong, and
+// nothing else, since the table is a cache: a record finds there what it needs, or reads it itself.
+
+const (
+	fewestPrefetched = 16 // keys that make it worth to open an iterator
+	pausePrefetch    = 31 // calls that are left out when few of the keys were asked for, as behind a filter
+)
+
+// prefetch is what an operator looks up ahead.
+type prefetch[K comparable, A any] struct {
+	table  *table[K, A]
+	list   []prefetched[K]
+	arena  []byte // of the keys as the store has them
+	sorted [][]byte
+	ranks  ranks
+	paused int
+}
+
+type prefetched[K comparable] struct {
+	key      K
+	from, to int // in the arena
+}
+
+// prefetch looks up the keys of a port's next records in a table, if that may lack what the store has. start counts for
+// windows only.
+func (s *backing[K, A]) prefetch(x *prefetch[K, A], t *table[K, A], start int64, p *task.Port, records []source.Record) (err error) {
+	if t.complete || p.Keys != s.keys.Name() || x.pauses(t) {
+		return nil
+	}
+	defer func() {
+		if recover() != nil { // of a codec: the record whose key or row it is meets it again, and is given up on
+			err = nil
+		}
+	}()
+	for i := range records {
+		if records[i].Key == nil {
+			continue
+		}
+		k, err := s.keys.Decode(records[i].Key)
+		if err != nil || t.lookup(k) != nil || t.absent(k) {
+			continue
+		}
+		from := len(x.arena)
+		if x.arena, err = s.appendKey(x.arena, k, start); err == nil {
+			x.list = append(x.list, prefetched[K]{k, from, len(x.arena)})
+		}
+	}
+	if len(x.list) < fewestPrefetched {
+		x.list = x.list[:0]
+		return nil
+	}
+	for _, w := range x.list {
+		x.ranks.add(0, x.arena[w.from:w.to])
+	}
+	arrange(x.list, x.ranks)
+	for _, w := range x.list {
+		x.sorted = append(x.sorted, x.arena[w.from:w.to])
+	}
+	err = s.task.View.GetSorted(x.sorted, func(i int, val []byte, found bool) error {
+		k := x.list[i].key
+		if t.lookup(k) != nil { // it comes more than once
+			return nil
+		}
+		e, err := s.put(t, k, x.sorted[i], val, found) // also one that is not there: it is not asked for again
+		if err == nil {
+			e.recent, e.absent = false, !found // until a record asks for it
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("store %s: %w", s.name, err)
+	}
+	return nil
+}
+
+// pauses begins a list, unless few keys of the last one were asked for.
+func (x *prefetch[K, A]) pauses(t *table[K, A]) bool {
+	if x.paused > 0 {
+		x.paused--
+		return true
+	}
+	if x.table == t && len(x.list) > 0 {
+		seen, asked := 0, 0
+		for at := 0; at < len(x.list); at += len(x.list)/64 + 1 {
+			seen++
+			if i, ok := t.index[x.list[at].key]; ok && t.slot(i).recent {
+				asked++
+			}
+		}
+		if 4*asked < seen {
+			x.paused = pausePrefetch
+		}
+	}
+	x.table, x.list, x.arena, x.sorted, x.ranks = t, x.list[:0], x.arena[:0], x.sorted[:0], x.ranks[:0]
+	return x.paused > 0
+}
