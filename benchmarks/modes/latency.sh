@@ -12,7 +12,7 @@ paced_command() { # engine workload profile guarantee in out -> the array cmd, o
   [[ $profile == throughput ]] || linger=0
   case $engine in
     millstream)
-      cmd=("$millstream" -workload "$w" -emit update -guarantee "$g" -profile "$profile" -brokers "$brokers" -in "$in" -out "$out" -follow)
+      cmd=("$millstream" -workload "$w" -emit update -guarantee "$g" -profile "$profile" -brokers "$brokers" -in "$in" -out "$out" -memory $((128 << 20)) -follow)
       [[ -z $workers ]] || cmd+=(-workers "$workers") ;;
     by-hand)
       local m; m=$(lower "$w")-txn

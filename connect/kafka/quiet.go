@@ -20,9 +20,9 @@ import (
 
 const (
 	quietAfter = time.Second
-	watchWait  = 500 * time.Millisecond
+	watchWait  = time.Second
 	// The reading client is asked now and then, as it may have news of its own to tell: of records that were lost, say.
-	watchFor = 30 * time.Second
+	watchFor = time.Minute
 )
 
 // poll returns what was fetched: nothing, if it was interrupted or if nothing came for a while.

@@ -14,7 +14,7 @@ import (
 
 const (
 	fewestPrefetched = 16 // keys that make it worth to open an iterator
-	pausePrefetch    = 31 // calls that are left out when few of the keys were asked for, as behind a filter
+	pausePrefetch    = 31 // calls that are left out when few keys were missing, or few of them asked for, as behind a filter
 )
 
 // prefetch is what an operator looks up ahead.
@@ -35,7 +35,7 @@ type prefetched[K comparable] struct {
 // prefetch looks up the keys of a port's next records in a table, if that may lack what the store has. start counts for
 // windows only.
 func (s *backing[K, A]) prefetch(x *prefetch[K, A], t *table[K, A], start int64, p *task.Port, records []source.Record) (err error) {
-	if t.complete || p.Keys != s.keys.Name() || x.pauses(t) {
+	if t.complete || len(records) < fewestPrefetched || p.Keys != s.keys.Name() || x.pauses(t) {
 		return nil
 	}
 	defer func() {
@@ -57,7 +57,7 @@ func (s *backing[K, A]) prefetch(x *prefetch[K, A], t *table[K, A], start int64,
 		}
 	}
 	if len(x.list) < fewestPrefetched {
-		x.list = x.list[:0]
+		x.list, x.paused = x.list[:0], pausePrefetch
 		return nil
 	}
 	for _, w := range x.list {

@@ -103,6 +103,18 @@ func TestPrefetch(t *testing.T) {
 		require.Equal(t, 30, st.sorted)
 	})
 
+	t.Run("few are missing", func(t *testing.T) {
+		p, r := ahead(t, st, 1<<20)
+		for i := range int64(90) {
+			read(t, r, i)
+		}
+		st.sorted = 0
+		require.NoError(t, r.Prefetch(p, keysOfRecords(from(0, n)...)))
+		require.NoError(t, r.Prefetch(p, keysOfRecords(from(n, 50)...)))
+		require.Zero(t, st.sorted)
+		require.Equal(t, pausePrefetch-1, r.ahead.paused, "their keys are not even decoded")
+	})
+
 	t.Run("nothing asks for them", func(t *testing.T) {
 		p, r := ahead(t, st, 1<<20)
 		st.sorted = 0
