@@ -98,6 +98,7 @@ prepare() {
   if has flink || [[ $with_nexmark_flink == yes || $prepare_only == yes ]]; then java_program flink bench/EventsJob; fi
 }
 prepare
+version=$(git -C "$root" describe --always --dirty 2>/dev/null || echo unknown) # of what was built just now
 [[ $prepare_only == no ]] || { say "run.sh: prepared"; exit 0; }
 millstream=${MILLSTREAM_BIN:-$bin/millstream}
 [[ -x $millstream ]] || die "no program $millstream"
@@ -187,7 +188,7 @@ done
 version_of() { sed -n "s|^[[:space:]]*$2 \\(v[^ ]*\\).*|\\1|p" "$1" | head -1; }
 mkdir -p "$out_dir/plots"
 "$bin/report" -runs "$runs" -json "$out_dir/results.json" -md "$out_dir/results.md" -plots "$out_dir/plots" -expect "$expect" \
-  -version "millstream=$(git -C "$root" describe --always --dirty 2>/dev/null || echo unknown)" \
+  -version "millstream=$version" \
   -version "go=$(cd "$root" && go env GOVERSION)" -version "kafka=${KAFKA_VERSION:-4.3.1}" \
   -version "flink=$(sed -n 's|.*<flink.version>\(.*\)</flink.version>.*|\1|p' "$here/peers/flink/pom.xml")" \
   -version "franz-go=$(version_of "$root/go.mod" github.com/twmb/franz-go)" \
