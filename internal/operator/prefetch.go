@@ -9,7 +9,7 @@ import (
 
 // What a table does not have is read from the store, and a look-up there costs as much as dozens of records. Where the
 // next records of a partition are at hand, the keys that they will ask for are looked up together before the first of them is run: in the
-// store's order, by one iterator, which is about half of the work. It is a guess that costs time if it is wrong, and
+// store's order, by one iterator. It is a guess that costs time if it is wrong, and
 // nothing else, since the table is a cache: a record finds there what it needs, or reads it itself.
 
 const (
@@ -28,8 +28,8 @@ type prefetch[K comparable, A any] struct {
 }
 
 type prefetched[K comparable] struct {
-	key      K
-	from, to int // in the arena
+	key K
+	at  []byte // its key in the store, in the arena
 }
 
 // prefetch looks up the keys of a port's next records in a table, if that may lack what the store has. start counts for
@@ -53,7 +53,7 @@ func (s *backing[K, A]) prefetch(x *prefetch[K, A], t *table[K, A], start int64,
 		}
 		from := len(x.arena)
 		if x.arena, err = s.appendKey(x.arena, k, start); err == nil {
-			x.list = append(x.list, prefetched[K]{k, from, len(x.arena)})
+			x.list = append(x.list, prefetched[K]{k, x.arena[from:]}) // good also when the arena grows: what it was stays
 		}
 	}
 	if len(x.list) < fewestPrefetched {
@@ -61,11 +61,11 @@ func (s *backing[K, A]) prefetch(x *prefetch[K, A], t *table[K, A], start int64,
 		return nil
 	}
 	for _, w := range x.list {
-		x.ranks.add(0, x.arena[w.from:w.to])
+		x.ranks.add(0, w.at)
 	}
 	arrange(x.list, x.ranks)
 	for _, w := range x.list {
-		x.sorted = append(x.sorted, x.arena[w.from:w.to])
+		x.sorted = append(x.sorted, w.at)
 	}
 	err = s.task.View.GetSorted(x.sorted, func(i int, val []byte, found bool) error {
 		k := x.list[i].key

@@ -147,13 +147,11 @@ func TestPrefetch(t *testing.T) {
 
 	t.Run("the store's error", func(t *testing.T) {
 		p, r := ahead(t, st, 1<<20)
-		for k := range st.entries {
-			if len(k) > task.PrefixLen { // a row
-				broken := &shelved{entries: maps.Clone(st.entries)}
-				broken.entries[k] = ""
-				r.store.task.View = broken
-			}
-		}
+		key, err := r.store.appendKey(nil, 7, 0)
+		require.NoError(t, err)
+		broken := &shelved{entries: maps.Clone(st.entries)}
+		broken.entries[string(key)] = ""
+		r.store.task.View = broken
 		require.ErrorIs(t, r.Prefetch(p, keysOfRecords(from(0, n)...)), errDamaged)
 	})
 

@@ -17,7 +17,7 @@ import (
 //
 // An entry is clean (the store has it), pending (handed over, its epoch not applied yet) or changed. Since the bytes
 // are made at hand-over, a pending entry may change again at once. Only clean entries are evicted; a deleted one stays,
-// dead, until its deletion is applied; so a look-up that finds an entry needs no other source, and one that finds none
+// dead, until its deletion is applied. One that was looked up ahead in vain is dead as well, and clean. So a look-up that finds an entry needs no other source, and one that finds none
 // may ask the store, which holds just the applied epochs. A complete table holds every entry of the store, and never
 // asks. One that was complete until entries were evicted asks only for keys that it has had.
 type table[K comparable, A any] struct {

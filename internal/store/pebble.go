@@ -60,6 +60,9 @@ func (s *Store) pebbleOptions(fs vfs.FS, mustExist bool) *pebble.Options {
 	// in which every look-up would have to look.
 	o.LBaseMaxBytes = max(64<<20, 2*compactAt*s.opts.MemTableBytes)
 	last := len(o.Levels) - 1
+	for i := range o.Levels {
+		o.Levels[i].IndexBlockSize = 64 << 10 // with one as large as a data block all but the smallest tables would have an index of the index
+	}
 	for i := range last {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10) // about 1 % false positives
 	}
@@ -67,9 +70,6 @@ func (s *Store) pebbleOptions(fs vfs.FS, mustExist bool) *pebble.Options {
 	o.Levels[0].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
 	for i := range last {
 		o.Levels[i+1].Compression = func() *sstable.CompressionProfile { return sstable.FastestCompression }
-	}
-	for i := range o.Levels {
-		o.Levels[i].IndexBlockSize = 64 << 10 // with one as large as a data block all but the smallest tables would have an index of the index
 	}
 	o.Levels[last].FilterPolicy = pebble.NoFilterPolicy // a Get would not use it there
 	return o

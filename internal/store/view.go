@@ -79,44 +79,47 @@ func (v View) Get(key, dst []byte) (val []byte, found bool, err error) {
 
 // GetSorted calls f for each of the keys, which are in ascending order, with its value if there is one. It sees what a Get at the time of the
 // call would see, and costs less than one for each key. A value is good during the call of f; an error of f ends it and is returned as it is.
-func (v View) GetSorted(keys [][]byte, f func(i int, val []byte, found bool) error) (err error) {
-	b, err := v.enter()
-	if err != nil {
-		return err
-	}
-	defer v.leave(b)
-	b.set(v.partition, nil, nil)
-	it, err := v.s.db.NewIter(&pebble.IterOptions{LowerBound: b.lo, UpperBound: b.hi})
-	if err != nil {
-		return v.s.readError(err)
-	}
-	defer func() {
-		if cerr := it.Close(); cerr != nil && err == nil {
-			err = v.s.readError(cerr)
-		}
-	}()
-	var key, val []byte
-	for i, k := range keys {
-		key = append(appendPrefix(key[:0], v.partition), k...)
-		found := it.SeekPrefixGE(key)
-		if found {
-			if val, err = it.ValueAndErr(); err != nil {
+func (v View) GetSorted(keys [][]byte, f func(i int, val []byte, found bool) error) error {
+	return v.iterate(nil, nil, func(it *pebble.Iterator) error {
+		var key, val []byte
+		for i, k := range keys {
+			key = append(appendPrefix(key[:0], v.partition), k...)
+			found := it.SeekPrefixGE(key)
+			err := it.Error()
+			if found {
+				val, err = it.ValueAndErr()
+			}
+			if err != nil {
 				return v.s.readError(err)
 			}
-		} else if err := it.Error(); err != nil {
-			return v.s.readError(err)
+			if err := f(i, val, found); err != nil {
+				return err
+			}
 		}
-		if err := f(i, val, found); err != nil {
-			return err
-		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // Scan calls f for the keys with lo <= key < hi, in byte order, as they were when Scan was called. A nil hi means to the
 // end. The slices are valid during the call only. An error of f ends the scan and is returned as it is. f may call the
 // store.
-func (v View) Scan(lo, hi []byte, f func(key, value []byte) error) (err error) {
+func (v View) Scan(lo, hi []byte, f func(key, value []byte) error) error {
+	return v.iterate(lo, hi, func(it *pebble.Iterator) error {
+		for ok := it.First(); ok; ok = it.Next() {
+			value, err := it.ValueAndErr()
+			if err != nil {
+				return v.s.readError(err)
+			}
+			if err := f(it.Key()[2:], value); err != nil {
+				return err
+			}
+		}
+		return nil // closing it has the error, if there was one
+	})
+}
+
+// iterate calls f with an iterator from lo to hi, which it closes.
+func (v View) iterate(lo, hi []byte, f func(it *pebble.Iterator) error) (err error) {
 	b, err := v.enter()
 	if err != nil {
 		return err
@@ -132,38 +135,23 @@ func (v View) Scan(lo, hi []byte, f func(key, value []byte) error) (err error) {
 			err = v.s.readError(cerr)
 		}
 	}()
-	for ok := it.First(); ok; ok = it.Next() {
-		value, err := it.ValueAndErr()
-		if err != nil {
-			return v.s.readError(err)
-		}
-		if err := f(it.Key()[2:], value); err != nil {
-			return err
-		}
-	}
-	return nil // it.Close has the error, if there was one
+	return f(it)
 }
 
 // Last appends the last key with lo <= key < hi to dst and returns it, and whether there is one; if not, it returns dst. A
 // nil hi means to the end.
 func (v View) Last(lo, hi, dst []byte) (key []byte, found bool, err error) {
-	b, err := v.enter()
+	key = dst
+	err = v.iterate(lo, hi, func(it *pebble.Iterator) error {
+		if found = it.Last(); found {
+			key = append(key, it.Key()[2:]...)
+		}
+		return nil
+	})
 	if err != nil {
 		return dst, false, err
 	}
-	defer v.leave(b)
-	b.set(v.partition, lo, hi)
-	it, err := v.s.db.NewIter(&pebble.IterOptions{LowerBound: b.lo, UpperBound: b.hi})
-	if err != nil {
-		return dst, false, v.s.readError(err)
-	}
-	if found = it.Last(); found {
-		dst = append(dst, it.Key()[2:]...)
-	}
-	if err := it.Close(); err != nil {
-		return dst, false, v.s.readError(err)
-	}
-	return dst, found, nil
+	return key, found, nil
 }
 
 func (b *bounds) set(partition int32, lo, hi []byte) {

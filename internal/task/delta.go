@@ -105,7 +105,7 @@ type place struct {
 
 // sortKeys sorts places by the keys of their entries, which are the same up to byte from. Keys have much in common: store, key group,
 // window. So what all have is left out, they are sorted by the eight bytes behind it, as a number, and those that have the same
-// eight by what follows, which takes two thirds of comparing whole keys.
+// eight by what follows.
 func sortKeys(places []place, entries []Entry, from int) {
 	byKey := func(a, b place) int { return bytes.Compare(entries[a.was].Key[from:], entries[b.was].Key[from:]) }
 	if len(places) < 8 {
