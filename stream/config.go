@@ -91,7 +91,8 @@ const (
 	// and shares the work among instances.
 	ThroughTopic Exchange = iota
 	// InMemory hands records over within the process. It spares the broker and is faster, and needs all partitions in
-	// one instance: a second one waits, and takes over when the first is gone.
+	// one instance: a second one waits, and takes over when the first is gone. Values of types without strings and other pointers
+	// go as they are; the codec of a repartition is asked for the others.
 	InMemory
 )
 

@@ -187,19 +187,23 @@ func exchanged[K comparable, V any](t *Topology, from *keyedNode[K, V], keys cod
 	out := &keyedNode[K, V]{n: n}
 	from.subs = append(from.subs, func(b *compiler) task.KeyedFn[K, V] {
 		topic := b.env.Topic(n)
-		lane := operator.Lane{Op: b.op(n), Topic: topic, Partitions: b.env.Partitions(topic), Direct: b.direct[n], Memory: b.env.Memory()}
+		lane := operator.Lane{Op: b.op(n), Topic: topic, Partitions: b.env.Partitions(topic), Direct: b.direct[n]}
 		clock := b.clockBehind(from.n)
+		var hand *operator.Sender[K, V] // nil: through the topic
+		if b.env.Memory() {
+			hand = operator.NewSender(b.task, lane, keys, value)
+		}
 		if n.Input.Gathers != nil && n.Input.Gathers() && !b.semantics.kafka {
-			process, gather := out.gather(b, lane)
-			b.task.AddCarry(topic, clock, lane.Memory, gather)
+			process, gather := out.gather(b, lane, hand)
+			b.task.AddCarry(topic, clock, b.env.Memory(), gather)
 			return process
 		}
-		b.task.AddCarry(topic, clock, lane.Memory, nil)
+		b.task.AddCarry(topic, clock, b.env.Memory(), nil)
 		nulls := int32(-1)
 		if b.semantics.kafka && !n.Input.Nulls {
 			nulls = b.task.AddOperator(n.Name+"-nulls", n.Site)
 		}
-		return operator.Repartition(lane, nulls, keys, value)
+		return operator.Repartition(lane, hand, nulls, keys, value)
 	})
 	t.roots[n] = func(b *compiler, p *task.Port) {
 		next := out.compile(b)

@@ -206,9 +206,13 @@ func gather[K comparable, V, A any](s Keyed[K, V], out Aggregated[K, V, A], vals
 		x := out.outs
 		return can() && len(at.subs) == 1 && len(x.update) == 0 && len(x.pace) == 0 && len(x.late) == 0
 	}
-	at.gather = func(b *compiler, to operator.Lane) (task.KeyedFn[K, V], task.Gatherer) {
+	at.gather = func(b *compiler, to operator.Lane, across *operator.Sender[K, V]) (task.KeyedFn[K, V], task.Gatherer) {
 		held := &operator.Held[K, V]{}
-		g := operator.NewGather(b.task, to, operator.GatherSpec[K, A]{Aggregate: b.op(out.n), Keys: s.keys, Vals: vals, Window: windows, Update: operator.AddHeld(held, update)})
+		var hand operator.Hand
+		if across != nil {
+			hand = across.Gathered
+		}
+		g := operator.NewGather(b.task, to, hand, operator.GatherSpec[K, A]{Aggregate: b.op(out.n), Keys: s.keys, Vals: vals, Window: windows, Update: operator.AddHeld(held, update)})
 		return held.Into(g.Process), g
 	}
 }

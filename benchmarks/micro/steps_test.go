@@ -219,9 +219,9 @@ func exchanged(tb testing.TB) step {
 	return step{n, func() {
 		bed.read(tb, in)
 		got := 0
-		bed.prog.Pass(bed.tasks[0], counts, func(batch source.Batch) {
-			bed.tasks[1].Ports[0].Offer(batch)
-			got += len(batch.Records)
+		bed.prog.Pass(bed.tasks[0], counts, func(batch source.Batch, x task.Parcel) {
+			bed.tasks[1].Ports[0].Hand(batch, x)
+			got += x.Len()
 		})
 		if got != n {
 			tb.Fatalf("%d records exchanged, not %d", got, n)

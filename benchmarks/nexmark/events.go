@@ -13,12 +13,13 @@ type decoder struct{ g *generator }
 
 var _ codec.Codec[Event] = decoder{}
 
-func (d decoder) Decode(b []byte) (Event, error) {
-	n := binary.BigEndian.Uint64(b)
-	if n == numbers.End { // stands for an event of endKind
-		return Event{Kind: endKind, Time: endTime}, nil
+func (d decoder) Decode(b []byte) (e Event, err error) {
+	if n := binary.BigEndian.Uint64(b); n != numbers.End {
+		d.g.event(n, &e)
+	} else { // stands for an event of endKind
+		e.Kind, e.Time = endKind, endTime
 	}
-	return d.g.event(n), nil
+	return e, nil
 }
 func (decoder) Append(dst []byte, _ Event) ([]byte, error) {
 	return dst, errors.New("events are made, not written")

@@ -55,10 +55,10 @@ type Auction struct {
 	Extra            string
 }
 
-// Bid is an offer for an auction.
+// Bid is an offer for an auction. Its texts are the generator's own.
 type Bid struct {
 	Auction, Bidder, Price uint64
-	Channel, URL, Extra    string
+	Channel, URL, Extra    *string
 }
 
 func mix(z uint64) uint64 {
@@ -75,20 +75,33 @@ func (r *rng) below(k uint64) uint64 {
 	return (mix(uint64(*r)) >> 33) % k
 }
 
+// A division by a number that the compiler knows costs a fraction of one by any number, and most of these are known.
+
 func (r *rng) price() uint64 {
 	k := r.below(20)
-	return 100 + 1<<k + r.below(1<<k)
+	*r += golden
+	return 100 + 1<<k + mix(uint64(*r))>>33&(1<<k-1)
 }
 
 // person is a recent person, or one of the next ten.
 func (r *rng) person(p uint64) uint64 {
-	lo := uint64(max(int64(p)-999, 0))
-	return lo + r.below(p-lo+11)
+	if p < 999 {
+		return r.below(p + 11)
+	}
+	return p - 999 + r.below(1010)
+}
+
+// auction is one of the last hundred auctions, or of the next ten.
+func (r *rng) auction(a uint64) uint64 {
+	if a < 99 {
+		return r.below(a + 11)
+	}
+	return a - 99 + r.below(110)
 }
 
 // generator makes events. It is not changed after newGenerator.
 type generator struct {
-	jitter uint64 // ms
+	early uint32 // one more than the ms by which a time may be earlier
 
 	names                                           [99]string
 	email, card, pextra, item, desc, aextra, bextra [1024]string
@@ -99,7 +112,7 @@ type generator struct {
 
 // newGenerator makes the pools of strings.
 func newGenerator(jitter uint64) *generator {
-	g := &generator{jitter: jitter,
+	g := &generator{early: uint32(jitter) + 1,
 		city:  [10]string{"Phoenix", "Los Angeles", "San Francisco", "Boise", "Portland", "Bend", "Redmond", "Seattle", "Kent", "Cheyenne"},
 		state: [6]string{"AZ", "CA", "ID", "OR", "WA", "WY"}}
 	for a, first := range []string{"Ada", "Bram", "Cleo", "Dov", "Elif", "Finn", "Gita", "Hugo", "Iris", "Jun", "Kaya"} {
@@ -143,14 +156,14 @@ func letters(pool, i uint64, n int) string {
 	return string(b)
 }
 
-// event makes event n. The order of the draws is part of the workload.
-func (g *generator) event(n uint64) (e Event) {
+// event makes event n of an empty one. The order of the draws is part of the workload.
+func (g *generator) event(n uint64, e *Event) {
 	epoch, o := n/50, n%50
 	s0 := mix(seed + n)
 	r := rng(s0)
 	e.Time = base + int64(n/10)
-	if g.jitter > 0 {
-		e.Time -= int64((mix(s0^0x4A) >> 33) % (g.jitter + 1))
+	if g.early > 1 {
+		e.Time -= int64(uint32(mix(s0^0x4A)>>33) % g.early)
 	}
 	switch {
 	case o == 0:
@@ -184,8 +197,7 @@ func (g *generator) event(n uint64) (e Event) {
 		if r.below(2) > 0 {
 			b.Auction = 1000 + last/100*100
 		} else {
-			lo := uint64(max(int64(last)-99, 0))
-			b.Auction = 1000 + lo + r.below(last-lo+11)
+			b.Auction = 1000 + r.auction(last)
 		}
 		if r.below(4) > 0 {
 			b.Bidder = 1000 + epoch/100*100 + 1
@@ -199,9 +211,8 @@ func (g *generator) event(n uint64) (e Event) {
 		} else {
 			c = r.below(10000)
 		}
-		b.Channel, b.URL = g.channel[c], g.url[c]
-		b.Extra = g.bextra[r.below(1024)]
+		b.Channel, b.URL = &g.channel[c], &g.url[c]
+		b.Extra = &g.bextra[r.below(1024)]
 		e.Kind = bidKind
 	}
-	return e
 }

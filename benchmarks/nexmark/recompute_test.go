@@ -26,7 +26,8 @@ func recompute(events, jitter uint64) map[string]result {
 		all[query].add(h)
 	}
 	for n := range events {
-		e := g.event(n)
+		var e Event
+		g.event(n, &e)
 		switch e.Kind {
 		case personKind:
 			p := e.Person
@@ -39,7 +40,7 @@ func recompute(events, jitter uint64) map[string]result {
 		default:
 			b := e.Bid
 			bids = append(bids, Offer{b.Auction, b.Bidder, b.Price, e.Time})
-			add("q0", row(2, b.Auction, b.Bidder, b.Price, uint64(e.Time), uint64(len(b.Channel)), uint64(len(b.URL)), uint64(len(b.Extra))))
+			add("q0", row(2, b.Auction, b.Bidder, b.Price, uint64(e.Time), uint64(len(*b.Channel)), uint64(len(*b.URL)), uint64(len(*b.Extra))))
 		}
 	}
 	end := func(t int64) uint64 { return uint64(t - t%10000 + 10000) }

@@ -21,7 +21,7 @@ func passThrough(events stream.Stream[Event], _ time.Duration) stream.Stream[Row
 				return row(1, a.ID, uint64(e.Time), a.Seller, a.Category, a.Initial, a.Reserve, uint64(a.Expires))
 			default:
 				b := &e.Bid
-				return row(2, b.Auction, b.Bidder, b.Price, uint64(e.Time), uint64(len(b.Channel)), uint64(len(b.URL)), uint64(len(b.Extra)))
+				return row(2, b.Auction, b.Bidder, b.Price, uint64(e.Time), uint64(len(*b.Channel)), uint64(len(*b.URL)), uint64(len(*b.Extra)))
 			}
 		})
 }

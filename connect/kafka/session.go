@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -194,6 +196,11 @@ func (s *session) Close(ctx context.Context) {
 		wg.Go(func() { // a start that is under way would begin to fetch again: it comes first, and others find the session closed
 			s.starting.Lock()
 			defer s.starting.Unlock()
+			// The client forgets its partitions first: metadata that arrives while it closes would have it fetch once more.
+			s.mu.Lock()
+			parts := slices.Collect(maps.Keys(s.reading))
+			s.mu.Unlock()
+			s.data.RemoveConsumePartitions(byTopic(parts))
 			s.data.CloseAllowingRebalance()
 		})
 	}

@@ -31,6 +31,7 @@ type Gather[K comparable, A any] struct {
 	GatherSpec[K, A]
 	Lane
 	task  *task.Task
+	hand  Hand
 	cells []*gathered[K, A]
 	last  *gathered[K, A] // the one that the last record was in
 	spare []*gathered[K, A]
@@ -74,9 +75,12 @@ type ungathered[K comparable, A any] struct {
 	partial[A]
 }
 
-// NewGather adds the operator to a task.
-func NewGather[K comparable, A any](t *task.Task, to Lane, s GatherSpec[K, A]) *Gather[K, A] {
-	o := &Gather[K, A]{GatherSpec: s, Lane: to, task: t, closes: math.MaxInt64}
+// Hand takes an aggregate of so many records to another task of this process. It copies the bytes.
+type Hand func(partition int32, key, value []byte, time int64, of uint64)
+
+// NewGather adds the operator to a task. Without hand it writes to a topic.
+func NewGather[K comparable, A any](t *task.Task, to Lane, hand Hand, s GatherSpec[K, A]) *Gather[K, A] {
+	o := &Gather[K, A]{GatherSpec: s, Lane: to, task: t, hand: hand, closes: math.MaxInt64}
 	t.AddFlusher(o)
 	return o
 }
@@ -93,7 +97,7 @@ func (o *Gather[K, A]) Process(c *task.Ctx, k K) {
 		at := len(o.keys)
 		keys, err := o.Keys.Append(o.keys, k)
 		if err != nil {
-			c.Reject(fmt.Errorf("repartition: encode key: %w", err), nil)
+			c.Reject(errEncode("key", err), nil)
 			return
 		}
 		o.keys = keys
@@ -190,7 +194,7 @@ func (o *Gather[K, A]) closesAfter(w int64) int64 {
 // Send implements task.Gatherer.
 func (o *Gather[K, A]) Send(c *task.Ctx) {
 	o.Keep()
-	out, name := o.out(o.task), o.Vals.Name()
+	out, name := &o.task.Out, o.Vals.Name()
 	for _, in := range o.cells {
 		c.Op = o.Aggregate
 		for i := range in.list {
@@ -205,6 +209,10 @@ func (o *Gather[K, A]) Send(c *task.Ctx) {
 				return
 			}
 			end := len(b)
+			if o.hand != nil {
+				o.hand(x.partition, b[:x.keyLen], b[x.keyLen:end], x.time, x.records)
+				continue
+			}
 			b = binary.AppendUvarint(binary.BigEndian.AppendUint64(b, uint64(x.time)), x.records)
 			b = append(b, name...)
 			h := out.Header(1)
@@ -274,7 +282,7 @@ func FromGathered[K comparable, A any](op int32, g *Gathered[A], vals codec.Code
 	name, decode := vals.Name(), vals.Decode
 	return func(c *task.Ctx, k K, b []byte) {
 		c.Enter(op)
-		if string(c.Codec) != name { // what wrote it was another version of the program
+		if len(c.Codec) > 0 && string(c.Codec) != name { // what wrote it was another version of the program
 			name = string(c.Codec)
 			if decode = codec.Reader(vals, name); decode == nil {
 				decode = func([]byte) (v A, err error) { return v, codec.ErrUnreadable }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/millstream-go/millstream/internal/task"
-	"github.com/millstream-go/millstream/source"
 )
 
 // What a table does not have is read from the store, and a look-up there costs as much as dozens of records. Where the
@@ -34,8 +33,8 @@ type prefetched[K comparable] struct {
 
 // prefetch looks up the keys of a port's next records in a table, if that may lack what the store has. start counts for
 // windows only.
-func (s *backing[K, A]) prefetch(x *prefetch[K, A], t *table[K, A], start int64, p *task.Port, records []source.Record) (err error) {
-	if t.complete || len(records) < fewestPrefetched || p.Keys != s.keys.Name() || x.pauses(t) {
+func (s *backing[K, A]) prefetch(x *prefetch[K, A], t *table[K, A], start int64, p *task.Port, n int, key func(i int) []byte) (err error) {
+	if t.complete || n < fewestPrefetched || p.Keys != s.keys.Name() || x.pauses(t) {
 		return nil
 	}
 	defer func() {
@@ -43,11 +42,12 @@ func (s *backing[K, A]) prefetch(x *prefetch[K, A], t *table[K, A], start int64,
 			err = nil
 		}
 	}()
-	for i := range records {
-		if records[i].Key == nil {
+	for i := range n {
+		b := key(i)
+		if b == nil {
 			continue
 		}
-		k, err := s.keys.Decode(records[i].Key)
+		k, err := s.keys.Decode(b)
 		if err != nil || t.lookup(k) != nil || t.absent(k) {
 			continue
 		}

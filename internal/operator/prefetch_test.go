@@ -33,6 +33,10 @@ func keysOfRecords(keys ...int64) (list []source.Record) {
 	return list
 }
 
+func lookAhead(r *rows[int64, int64], p *task.Port, records []source.Record) error {
+	return r.Prefetch(p, len(records), func(i int) []byte { return records[i].Key })
+}
+
 func from(k, n int64) (list []int64) {
 	for i := range n {
 		list = append(list, k+i)
@@ -83,7 +87,7 @@ func TestPrefetch(t *testing.T) {
 			p, r := ahead(t, st, 1<<20)
 			p.Keys = c.codec
 			st.read, st.sorted = 0, 0
-			require.NoError(t, r.Prefetch(p, keysOfRecords(c.keys...)))
+			require.NoError(t, lookAhead(r, p, keysOfRecords(c.keys...)))
 			require.Equal(t, c.sorted, st.sorted)
 			for _, k := range c.keys {
 				want := k
@@ -99,7 +103,7 @@ func TestPrefetch(t *testing.T) {
 	t.Run("records that cannot be read", func(t *testing.T) {
 		p, r := ahead(t, st, 1<<20)
 		st.sorted = 0
-		require.NoError(t, r.Prefetch(p, append(keysOfRecords(from(0, 30)...), source.Record{}, source.Record{Key: []byte("short")})))
+		require.NoError(t, lookAhead(r, p, append(keysOfRecords(from(0, 30)...), source.Record{}, source.Record{Key: []byte("short")})))
 		require.Equal(t, 30, st.sorted)
 	})
 
@@ -109,8 +113,8 @@ func TestPrefetch(t *testing.T) {
 			read(t, r, i)
 		}
 		st.sorted = 0
-		require.NoError(t, r.Prefetch(p, keysOfRecords(from(0, n)...)))
-		require.NoError(t, r.Prefetch(p, keysOfRecords(from(n, 50)...)))
+		require.NoError(t, lookAhead(r, p, keysOfRecords(from(0, n)...)))
+		require.NoError(t, lookAhead(r, p, keysOfRecords(from(n, 50)...)))
 		require.Zero(t, st.sorted)
 		require.Equal(t, pausePrefetch-1, r.ahead.paused, "their keys are not even decoded")
 	})
@@ -119,25 +123,25 @@ func TestPrefetch(t *testing.T) {
 		p, r := ahead(t, st, 1<<20)
 		st.sorted = 0
 		for i := range int64(4) {
-			require.NoError(t, r.Prefetch(p, keysOfRecords(from(20*i, 20)...)))
+			require.NoError(t, lookAhead(r, p, keysOfRecords(from(20*i, 20)...)))
 		}
 		require.Equal(t, 20, st.sorted, "behind a filter, for example")
 		for range pausePrefetch - 2 {
-			require.NoError(t, r.Prefetch(p, keysOfRecords(from(40, 20)...)))
+			require.NoError(t, lookAhead(r, p, keysOfRecords(from(40, 20)...)))
 		}
 		require.Equal(t, 20, st.sorted)
-		require.NoError(t, r.Prefetch(p, keysOfRecords(from(40, 20)...)))
+		require.NoError(t, lookAhead(r, p, keysOfRecords(from(40, 20)...)))
 		require.Equal(t, 40, st.sorted, "it is tried again")
 		for i := range int64(20) {
 			read(t, r, 40+i)
 		}
-		require.NoError(t, r.Prefetch(p, keysOfRecords(from(60, 20)...)))
+		require.NoError(t, lookAhead(r, p, keysOfRecords(from(60, 20)...)))
 		require.Equal(t, 60, st.sorted)
 	})
 
 	t.Run("what was not there is dropped like the others", func(t *testing.T) {
 		p, r := ahead(t, st, 0)
-		require.NoError(t, r.Prefetch(p, keysOfRecords(from(80, 40)...)))
+		require.NoError(t, lookAhead(r, p, keysOfRecords(from(80, 40)...)))
 		require.Len(t, r.table.index, 40)
 		for range 2 { // the clock passes those that were used once
 			r.Applied(1)
@@ -152,7 +156,7 @@ func TestPrefetch(t *testing.T) {
 		broken := &shelved{entries: maps.Clone(st.entries)}
 		broken.entries[string(key)] = ""
 		r.store.task.View = broken
-		require.ErrorIs(t, r.Prefetch(p, keysOfRecords(from(0, n)...)), errDamaged)
+		require.ErrorIs(t, lookAhead(r, p, keysOfRecords(from(0, n)...)), errDamaged)
 	})
 
 	t.Run("a codec that panics", func(t *testing.T) {
@@ -160,7 +164,7 @@ func TestPrefetch(t *testing.T) {
 		panics := true
 		r.store.written.reads[0] = func(b []byte) (int64, error) { return codec.Int64.Decode(b) }
 		r.store.vals = panicking{codec.Int64, &panics}
-		require.NoError(t, r.Prefetch(p, keysOfRecords(from(0, 50)...)))
+		require.NoError(t, lookAhead(r, p, keysOfRecords(from(0, 50)...)))
 		require.Panics(t, func() { read(t, r, 7) }, "the record is given up on")
 		require.Panics(t, func() { _, _ = r.store.find(r.table, 7, 0) })
 		panics = false
@@ -198,7 +202,7 @@ func TestPrefetchedRowsEqualAMap(t *testing.T) {
 					keys = append(keys, random.Int64N(80))
 				}
 				if rapid.Bool().Draw(t, "ahead") {
-					require.NoError(t, r.Prefetch(p, keysOfRecords(keys...)))
+					require.NoError(t, lookAhead(r, p, keysOfRecords(keys...)))
 				}
 				for _, k := range keys {
 					e, err := r.get(k)

@@ -5,7 +5,6 @@ import (
 	"reflect"
 
 	"github.com/millstream-go/millstream/internal/task"
-	"github.com/millstream-go/millstream/source"
 	"github.com/millstream-go/millstream/stream/codec"
 )
 
@@ -110,8 +109,8 @@ func (s *rows[K, A]) Restore(*task.Marker) error {
 }
 
 // Prefetch implements task.Prefetcher.
-func (s *rows[K, A]) Prefetch(p *task.Port, records []source.Record) error {
-	return s.store.prefetch(&s.ahead, s.table, 0, p, records)
+func (s *rows[K, A]) Prefetch(p *task.Port, n int, key func(i int) []byte) error {
+	return s.store.prefetch(&s.ahead, s.table, 0, p, n, key)
 }
 
 // Cut implements task.Stateful.

@@ -132,7 +132,6 @@ type Lane struct {
 	// Direct: the partition is the one that Kafka's clients choose for the key, because the tasks behind read a topic
 	// beside this one whose producers did. Else it is the one that the key group belongs to.
 	Direct bool
-	Memory bool // the records are handed to tasks of this process
 }
 
 func (l *Lane) partition(t *task.Task, key []byte) int32 {
@@ -142,39 +141,32 @@ func (l *Lane) partition(t *task.Task, key []byte) int32 {
 	return int32(task.Group(key, t.Spec.KeyGroups)) % l.Partitions
 }
 
-func (l *Lane) out(t *task.Task) *task.Outbox {
-	if l.Memory {
-		return &t.Cross
-	}
-	return &t.Out
-}
-
 // add adds a record: b is the key, the value up to end, and what the first header has. The record's timestamp is the wall
 // clock, because a broker deletes by it; the event time travels in that header.
 func (l *Lane) add(t *task.Task, partition int32, b []byte, keyLen, end int, h []source.Header) {
-	out := l.out(t)
+	out := &t.Out
 	out.Add(l.Topic, partition, b, keyLen, h, t.Now, false)
 	r := &out.Records[len(out.Records)-1]
 	r.Value = r.Value[: end-keyLen : end-keyLen]
 }
 
-// Repartition writes records to a repartition topic, or hands them to tasks of this process.
+// Repartition writes records to a repartition topic, or, with hand, hands them to tasks of this process.
 //
 // With nulls, an operator of the task, records with a null key are dropped, and counted as skipped by it; -1 is none.
-func Repartition[K comparable, V any](to Lane, nulls int32, key codec.Codec[K], value codec.Codec[V]) task.KeyedFn[K, V] {
+func Repartition[K comparable, V any](to Lane, hand *Sender[K, V], nulls int32, key codec.Codec[K], value codec.Codec[V]) task.KeyedFn[K, V] {
 	put := func(c *task.Ctx, k K, v V) {
 		c.Enter(to.Op)
 		t := c.Task
-		out := to.out(t)
+		out := &t.Out
 		b, err := key.Append(out.Buf(), k)
 		if err != nil {
-			c.Reject(fmt.Errorf("repartition: encode key: %w", err), nil)
+			c.Reject(errEncode("key", err), nil)
 			return
 		}
 		keyLen := len(b)
 		part := to.partition(t, b)
 		if b, err = value.Append(b, v); err != nil {
-			c.Reject(fmt.Errorf("repartition: encode value: %w", err), nil)
+			c.Reject(errEncode("value", err), nil)
 			return
 		}
 		end := len(b)
@@ -185,8 +177,15 @@ func Repartition[K comparable, V any](to Lane, nulls int32, key codec.Codec[K], 
 		c.Pass(to.Op)
 		to.add(t, part, b, keyLen, end, h)
 	}
+	if hand != nil {
+		put = hand.send
+	}
 	if nulls >= 0 {
 		return NoNulls(nulls, true, false, put)
 	}
 	return put
+}
+
+func errEncode(what string, err error) error {
+	return fmt.Errorf("repartition: encode %s: %w", what, err)
 }

@@ -68,7 +68,7 @@ func decoder[V any](value codec.Codec[V]) func(r *source.Record) codec.Codec[V] 
 	}
 }
 
-// Source decodes a port's records. peek is for tasks with several ports: the record's event time, if an operator
+// Source decodes a port's records. at is for tasks with several ports: the record's event time, if an operator
 // directly behind the source makes it (else nil).
 func Source[V any](p *task.Port, s Reader, value codec.Codec[V], at func(V) int64, next task.Fn[V]) {
 	var peeked *source.Record // decoded by Peek already
@@ -76,24 +76,39 @@ func Source[V any](p *task.Port, s Reader, value codec.Codec[V], at func(V) int6
 	s.nulls = nullTest[V]() != nil
 	of := decoder(value)
 	p.Op = s.Op
+	pass := func(c *task.Ctx, v V) {
+		t := c.Time
+		c.Pass(s.Op)
+		next(c, v)
+		if !s.EventTime {
+			p.Observe(t)
+		}
+	}
 	p.Run = func(c *task.Ctx, r *source.Record) {
-		ready := peeked == r
-		peeked = nil // whatever becomes of r: the next record may lie in the same place
+		ready := false
+		if peeked != nil { // it is not written for each record: another task's may lie beside it, in the same line of the cache
+			ready = peeked == r
+			peeked = nil // whatever becomes of r: the next record may lie in the same place
+		}
 		if !s.check(c, r) {
 			return
 		}
-		var v V // null, if there is none
-		if ready {
-			v = head
+		switch {
+		case ready:
+			pass(c, head)
+			return
+		case r.Value == nil:
+			var null V
+			pass(c, null)
+			return
 		}
-		if !ready && r.Value != nil {
-			var err error
-			if v, err = of(r).Decode(r.Value); err != nil {
-				c.Reject(fmt.Errorf("decode value with codec %s: %w", of(r).Name(), err), nil)
-				return
-			}
+		by := of(r)
+		v, err := by.Decode(r.Value)
+		if err != nil {
+			c.Reject(fmt.Errorf("decode value with codec %s: %w", by.Name(), err), nil)
+			return
 		}
-		t := c.Time
+		t := c.Time // as in pass, with a copy of v less: it may be large
 		c.Pass(s.Op)
 		next(c, v)
 		if !s.EventTime {
@@ -122,16 +137,64 @@ func KeyedSource[K comparable, V any](p *task.Port, s Reader, key codec.Codec[K]
 	s.nulls = nullTest[V]() != nil
 	hot := &task.HotKeys{}
 	p.Op, p.Hot, p.Keys = s.Op, hot, key.Name()
+	decodeKey := func(c *task.Ctx, b []byte) (k K, ok bool) {
+		k, err := keys.decode(b)
+		if err != nil {
+			c.Reject(fmt.Errorf("decode key with codec %s: %w", key.Name(), err), nil)
+		}
+		return k, err == nil
+	}
+	decodeValue := func(c *task.Ctx, b []byte) (v V, ok bool) {
+		v, err := value.Decode(b)
+		if err != nil {
+			c.Reject(fmt.Errorf("decode value with codec %s: %w", value.Name(), err), nil)
+		}
+		return v, err == nil
+	}
+	add := func(c *task.Ctx, k K, b []byte) {
+		if gathered == nil {
+			c.Reject(errGathered, nil)
+			return
+		}
+		c.Pass(s.Op)
+		gathered(c, k, b)
+	}
+	handed := func(c *task.Ctx, r *source.Record, in *parcel[K, V], at int) {
+		c.Enter(s.Op)
+		hot.See(r.Key)
+		var k K
+		var v V
+		ok := true
+		if c.Of == 0 && len(in.keys) > 0 {
+			k = in.keys[at]
+		} else if k, ok = decodeKey(c, r.Key); !ok {
+			return
+		}
+		if c.Of > 0 {
+			add(c, k, in.value(at))
+			return
+		}
+		if len(in.vals) > 0 {
+			v = in.vals[at]
+		} else if v, ok = decodeValue(c, in.value(at)); !ok {
+			return
+		}
+		c.Pass(s.Op)
+		next(c, k, v)
+	}
 	p.Run = func(c *task.Ctx, r *source.Record) {
+		if in, at := p.Parcel(); in != nil {
+			handed(c, r, in.(*parcel[K, V]), at)
+			return
+		}
 		if !s.check(c, r) {
 			return
 		}
 		var k K // null, if there is none
 		var v V
-		var err error
+		ok := true
 		if r.Key != nil {
-			if k, err = keys.decode(r.Key); err != nil {
-				c.Reject(fmt.Errorf("decode key with codec %s: %w", key.Name(), err), nil)
+			if k, ok = decodeKey(c, r.Key); !ok {
 				return
 			}
 			hot.See(r.Key)
@@ -140,17 +203,11 @@ func KeyedSource[K comparable, V any](p *task.Port, s Reader, key codec.Codec[K]
 			return
 		}
 		if c.Of > 0 {
-			if gathered == nil {
-				c.Reject(errGathered, nil)
-				return
-			}
-			c.Pass(s.Op)
-			gathered(c, k, r.Value)
+			add(c, k, r.Value)
 			return
 		}
 		if r.Value != nil {
-			if v, err = value.Decode(r.Value); err != nil {
-				c.Reject(fmt.Errorf("decode value with codec %s: %w", value.Name(), err), nil)
+			if v, ok = decodeValue(c, r.Value); !ok {
 				return
 			}
 		}

@@ -7,7 +7,6 @@ import (
 
 	"github.com/millstream-go/millstream/internal/plant"
 	"github.com/millstream-go/millstream/internal/task"
-	"github.com/millstream-go/millstream/source"
 	"github.com/millstream-go/millstream/stream/codec"
 	"github.com/millstream-go/millstream/window"
 )
@@ -195,13 +194,13 @@ func (o *Windowed[K, A]) pane(start int64) *pane[K, A] {
 
 // Prefetch implements task.Prefetcher. The records are taken for ones of the windows that the last one was in: their times may be known
 // only when they are run.
-func (o *Windowed[K, A]) Prefetch(p *task.Port, records []source.Record) error {
+func (o *Windowed[K, A]) Prefetch(p *task.Port, n int, key func(i int) []byte) error {
 	if o.last == nil {
 		return nil
 	}
 	for start := o.Window.First(o.last.start); start <= o.last.start; start += o.Window.Advance {
 		if w := o.tables[start]; w != nil {
-			if err := o.store.prefetch(&w.ahead, w.table, start, p, records); err != nil {
+			if err := o.store.prefetch(&w.ahead, w.table, start, p, n, key); err != nil {
 				return err
 			}
 		}

@@ -47,7 +47,7 @@ func inner(t *task.Task) bool {
 // pass hands what a step has produced to the tasks it is for.
 func (x *exchange) pass(t *task.Task) { x.e.prog.Pass(t, x.e.counts, x.offer) }
 
-func (x *exchange) offer(b source.Batch) {
+func (x *exchange) offer(b source.Batch, parcel task.Parcel) {
 	x.e.mu.RLock()
 	p := x.e.ports[b.Partition]
 	x.e.mu.RUnlock()
@@ -67,7 +67,7 @@ func (x *exchange) offer(b source.Batch) {
 			x.e.pokeAll()
 		}
 	}
-	p.Offer(b)
+	p.Hand(b, parcel)
 	if w := p.worker.Load(); w != nil {
 		w.poke()
 	}

@@ -34,8 +34,6 @@ type Program struct {
 	Sinks         []string
 	Globals       []Global
 	Memory        bool // repartitions are within the process, without topics
-
-	batches batches // that tasks hand to one another
 }
 
 // Keys encrypt the state directory.

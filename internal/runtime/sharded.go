@@ -93,7 +93,7 @@ func (e *engine) tell(stream string, list []task.ControlTask) {
 	value := task.AppendControl(nil, task.Control{Tasks: list})
 	for i := range e.counts()[stream] {
 		e.exchange.offer(source.Batch{Partition: source.Partition{Stream: stream, Index: i}, Bytes: len(value),
-			Records: []source.Record{{Value: value, Headers: []source.Header{{Key: task.ControlHeader}}}}})
+			Records: []source.Record{{Value: value, Headers: []source.Header{{Key: task.ControlHeader}}}}}, nil)
 	}
 }
 

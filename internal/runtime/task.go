@@ -175,21 +175,18 @@ func (p *Program) Inputs(t *task.Task, counts map[string]int32) (parts []source.
 }
 
 // Pass hands what a step has produced to the tasks of this process that it is for: records first, then the watermark.
-func (p *Program) Pass(t *task.Task, counts func() map[string]int32, offer func(source.Batch)) {
+func (p *Program) Pass(t *task.Task, counts func() map[string]int32, offer func(b source.Batch, x task.Parcel)) {
 	if !p.Memory {
 		return
 	}
-	if len(t.Cross.Records) > 0 {
-		for _, b := range p.batches.of(t.Cross.Records) {
-			offer(b)
-		}
-		t.Cross.Reset(false)
-	}
+	t.Cross.Take(func(to source.Partition, x task.Parcel) {
+		offer(source.Batch{Partition: to, Bytes: x.Bytes(), Release: x.Release}, x)
+	})
 	for _, c := range t.Moved() {
 		value := task.AppendControl(nil, task.Control{Tasks: []task.ControlTask{{Task: c.Task, Watermark: c.Watermark, Idle: c.Idle}}})
 		for i := range counts()[c.Stream] {
 			offer(source.Batch{Partition: source.Partition{Stream: c.Stream, Index: i}, Bytes: len(value),
-				Records: []source.Record{{Value: value, Headers: []source.Header{{Key: task.ControlHeader}}}}})
+				Records: []source.Record{{Value: value, Headers: []source.Header{{Key: task.ControlHeader}}}}}, nil)
 		}
 	}
 }

@@ -85,9 +85,9 @@ func TestBlocksStayInTheCache(t *testing.T) {
 		}
 	}
 	read()
-	before := s.Metrics()
+	before := s.take()
 	read()
-	after := s.Metrics()
+	after := s.take()
 	assert.Equal(t, before.CacheMisses, after.CacheMisses)
 	assert.Greater(t, after.CacheHits, before.CacheHits)
 }

@@ -132,7 +132,7 @@ type Kept struct {
 func (c *Ctx) Keep(watermark int64) *Kept {
 	k := &Kept{Time: c.Time, Watermark: watermark, Key: cloneBytes(c.Key), Headers: cloneHeaders(c.Headers), Port: c.Port}
 	if c.Port != nil {
-		r := &c.Port.cur.Records[c.Port.at]
+		r := c.Port.atHand()
 		k.Record = source.Record{Key: cloneBytes(r.Key), Value: cloneBytes(r.Value), Headers: cloneHeaders(r.Headers), Time: r.Time, Position: r.Position}
 	}
 	return k

@@ -45,14 +45,15 @@ func (c *Ctx) Reject(err error, policy *onerror.Policy) {
 
 // Mark is a place in a task's outputs.
 type Mark struct {
-	out, cross mark
-	changes    int
+	out     mark
+	cross   int
+	changes int
 }
 
 // Begin begins what a window or a timer emits on its own account. There is no record behind it, so the task does not
 // see to its end; End does.
 func (c *Ctx) Begin() Mark {
-	return Mark{c.Task.Out.mark(), c.Task.Cross.mark(), len(c.Task.changes)}
+	return Mark{c.Task.Out.mark(), len(c.Task.Cross.sent), len(c.Task.changes)}
 }
 
 // End ends it: if it was rejected, its outputs are taken back, and the policy applied. With onerror.Fail, and after a

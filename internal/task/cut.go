@@ -125,7 +125,7 @@ func (t *Task) Inherit(part source.Partition, watermark int64) {
 
 // Quiet says that nothing is left to be done or handed over: what the inputs brought is processed, and was in a cut.
 func (t *Task) Quiet() bool {
-	if t.touched || t.moved || t.err != nil || t.Changed() > 0 || t.Waits() || len(t.Out.Records) > 0 || len(t.Cross.Records) > 0 {
+	if t.touched || t.moved || t.err != nil || t.Changed() > 0 || t.Waits() || len(t.Out.Records) > 0 || !t.Cross.Empty() {
 		return false
 	}
 	for _, p := range t.Ports {

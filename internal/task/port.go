@@ -59,10 +59,14 @@ type Port struct {
 	clocks   []*Clock
 	lastRead int64 // wall clock of the last record, for idleness
 
-	cur  source.Batch
-	at   int // next record in cur
-	told int // before which Prefetchers have seen the records of cur
-	next source.Position
+	cur    source.Batch
+	parcel Parcel        // has the records of cur; nil: cur has them
+	record source.Record // the head of the parcel's next one
+	of     uint64        // it is an aggregate of so many; 0: it is not
+	count  int           // of records in cur
+	at     int           // next record in cur
+	told   int           // before which Prefetchers have seen the records of cur
+	next   source.Position
 	// known: next is meaningful; limited: records at and after limit wait (at-most-once).
 	known, limited bool
 	limit          source.Position
@@ -76,7 +80,7 @@ type Port struct {
 	hasTarget      bool
 
 	mu     sync.Mutex
-	queue  []source.Batch
+	queue  []offer
 	queued int // bytes, cur included
 	// offered is the position behind all that was offered, or where the batches begin.
 	offered source.Position
@@ -88,11 +92,27 @@ type Port struct {
 	promised atomic.Pointer[int64] // see Promise
 }
 
+// offer is a batch. If another task of this process has sent it, the records are in a parcel.
+type offer struct {
+	source.Batch
+	parcel Parcel
+}
+
+func (o *offer) count() int {
+	if o.parcel != nil {
+		return o.parcel.Len()
+	}
+	return len(o.Records)
+}
+
 // Offer appends a batch to the queue. It is the one method that another goroutine than the task's owner may call, with
-// Queued.
-func (p *Port) Offer(b source.Batch) {
+// Hand and Queued.
+func (p *Port) Offer(b source.Batch) { p.Hand(b, nil) }
+
+// Hand appends a batch of which the parcel, unless it is nil, has the records. It is the batch's Release that releases it.
+func (p *Port) Hand(b source.Batch, x Parcel) {
 	p.mu.Lock()
-	p.queue = append(p.queue, b)
+	p.queue = append(p.queue, offer{b, x})
 	p.queued += b.Bytes
 	p.offered, p.offers = b.Next, true
 	p.mu.Unlock()
@@ -132,7 +152,32 @@ func (p *Port) Behind() time.Duration { return p.behind }
 func (p *Port) Seen() int64 { return p.seen }
 
 // At is the position of the record that is being processed.
-func (p *Port) At() source.Position { return p.cur.Records[p.at].Position }
+func (p *Port) At() source.Position {
+	if p.parcel != nil {
+		return source.Position{}
+	}
+	return p.cur.Records[p.at].Position
+}
+
+// Parcel is what the record at hand came in, and its number there; nil if it came through a topic.
+func (p *Port) Parcel() (x Parcel, i int) { return p.parcel, p.at }
+
+// atHand is the record at hand with all that is known of it.
+func (p *Port) atHand() *source.Record {
+	if p.parcel != nil {
+		r := p.parcel.Record(p.at)
+		return &r
+	}
+	return &p.cur.Records[p.at]
+}
+
+// key is that of record i of the batch at hand.
+func (p *Port) key(i int) []byte {
+	if p.parcel != nil {
+		return p.parcel.Key(i)
+	}
+	return p.cur.Records[i].Key
+}
 
 // Handed is the number of records that were handed to Run, those that are tried again each time.
 func (p *Port) Handed() uint64 { return p.handed }
@@ -145,10 +190,13 @@ func (p *Port) head() *source.Record {
 	if p.ahead() {
 		return nil
 	}
-	for p.at >= len(p.cur.Records) {
+	for p.at >= p.count {
 		if !p.load() {
 			return nil
 		}
+	}
+	if p.parcel != nil {
+		return &p.record
 	}
 	r := &p.cur.Records[p.at]
 	if p.limited && r.Position.Compare(p.limit) >= 0 {
@@ -165,10 +213,10 @@ func (p *Port) load() bool {
 		return false
 	}
 	b := p.queue[0]
-	p.queue[0] = source.Batch{}
+	p.queue[0] = offer{}
 	p.queue = p.queue[1:]
 	p.mu.Unlock()
-	p.cur, p.at, p.told = b, 0, 0
+	p.cur, p.parcel, p.count, p.at, p.told = b.Batch, b.parcel, b.count(), 0, 0
 	p.caughtUp = b.CaughtUp
 	p.behind = b.Behind
 	if b.End.Compare(p.end) > 0 {
@@ -177,8 +225,10 @@ func (p *Port) load() bool {
 	if !p.hasTarget && b.End != (source.Position{}) {
 		p.target, p.hasTarget = b.End, true
 	}
-	if len(b.Records) == 0 {
+	if p.count == 0 {
 		p.finish()
+	} else if p.parcel != nil {
+		p.of = p.parcel.Head(0, &p.record)
 	} else if !p.known {
 		p.next, p.known = b.Records[0].Position, true
 	}
@@ -190,11 +240,14 @@ func (p *Port) pass() {
 	p.at++
 	p.read++
 	p.tries = 0
-	if p.at < len(p.cur.Records) {
+	switch {
+	case p.at >= p.count:
+		p.finish()
+	case p.parcel != nil:
+		p.of = p.parcel.Head(p.at, &p.record)
+	default:
 		p.next = p.cur.Records[p.at].Position
-		return
 	}
-	p.finish()
 }
 
 func (p *Port) finish() {
@@ -205,7 +258,12 @@ func (p *Port) finish() {
 	if p.cur.Release != nil {
 		p.cur.Release()
 	}
-	p.cur, p.at = source.Batch{}, 0
+	p.drop()
+}
+
+// drop forgets the batch at hand.
+func (p *Port) drop() {
+	p.cur, p.parcel, p.record, p.of, p.count, p.at = source.Batch{}, nil, source.Record{}, 0, 0, 0
 }
 
 // mayIdle says that silence would make the port idle: nothing is queued, and nothing was left to read when last asked.
@@ -215,10 +273,10 @@ func (p *Port) mayIdle() bool {
 
 // close releases what is queued. Release is called without the lock, since it may ask the port.
 func (p *Port) close() {
-	if p.at < len(p.cur.Records) && p.cur.Release != nil {
+	if p.at < p.count && p.cur.Release != nil {
 		p.cur.Release()
 	}
-	p.cur, p.at = source.Batch{}, 0
+	p.drop()
 	p.mu.Lock()
 	queue := p.queue
 	p.queue, p.queued = nil, 0
@@ -232,7 +290,7 @@ func (p *Port) close() {
 
 // Empty says that nothing is queued.
 func (p *Port) Empty() bool {
-	if p.at < len(p.cur.Records) {
+	if p.at < p.count {
 		return false
 	}
 	p.mu.Lock()

@@ -128,12 +128,13 @@ func (t *Task) prime() *Port {
 // read runs up to n records of a port. One recover serves them all: a panic ends the call, and the next Step goes on
 // behind the record that caused it.
 func (t *Task) read(p *Port, n int) (done int) {
-	var m, x mark
+	var m mark
+	var x int
 	defer func() {
 		if v := recover(); v != nil {
 			t.ctx.panicked(v)
 			t.Cross.rewind(x)
-			t.giveUp(p, &p.cur.Records[p.at], m)
+			t.giveUp(p, p.atHand(), m)
 			p.pass()
 			done++
 		}
@@ -150,12 +151,12 @@ func (t *Task) read(p *Port, n int) (done int) {
 			}
 		}
 		t.touched = true
-		m, x = t.Out.mark(), t.Cross.mark()
-		c.Time, c.Key, c.Headers, c.Port, c.Input, c.Of = r.Time, r.Key, r.Headers, p, 0, 0
+		m, x = t.Out.mark(), len(t.Cross.sent)
+		c.Time, c.Key, c.Headers, c.Port, c.Input, c.Of = r.Time, r.Key, r.Headers, p, 0, p.of
 		if len(t.changes) > 0 {
 			t.keep()
 		}
-		if p.Spec.Repartition && t.control(p, r) {
+		if p.Spec.Repartition && p.parcel == nil && t.control(p, r) {
 			p.pass()
 			done++
 			continue
@@ -169,7 +170,7 @@ func (t *Task) read(p *Port, n int) (done int) {
 				p.seen, p.guard.Waiting = seen, doubts
 				return done
 			}
-			t.giveUp(p, r, m)
+			t.giveUp(p, p.atHand(), m)
 			if t.err != nil {
 				return done
 			}
@@ -185,7 +186,7 @@ func (t *Task) read(p *Port, n int) (done int) {
 		if p.seen > p.Time.Max || p.Input.Idle {
 			t.observe(p)
 		}
-		if t.err != nil || t.full > 0 || t.Out.Bytes+t.Cross.Bytes > 1<<20 {
+		if t.err != nil || t.full > 0 || t.Out.Bytes+t.Cross.bytes > 1<<20 {
 			break
 		}
 	}
@@ -198,9 +199,11 @@ const prefetched = 1024
 
 // prefetch lets operators read ahead for a port's next records.
 func (t *Task) prefetch(p *Port) {
-	p.told = min(p.at+prefetched, len(p.cur.Records))
+	from := p.at
+	p.told = min(from+prefetched, p.count)
+	key := func(i int) []byte { return p.key(from + i) }
 	for _, o := range t.prefetchers {
-		if err := o.Prefetch(p, p.cur.Records[p.at:p.told]); err != nil {
+		if err := o.Prefetch(p, p.told-from, key); err != nil {
 			t.Fail(err)
 		}
 	}

@@ -15,7 +15,6 @@ import (
 	"sync/atomic"
 
 	"github.com/millstream-go/millstream/internal/eventtime"
-	"github.com/millstream-go/millstream/source"
 )
 
 // State is where a task is in its life: created -> restoring -> running -> closed.
@@ -43,7 +42,8 @@ type View interface {
 
 // Prefetcher is an operator that reads from the store what a port's next records will need, before they are run.
 type Prefetcher interface {
-	Prefetch(p *Port, records []source.Record) error
+	// Prefetch is told how many there are, and the key of each.
+	Prefetch(p *Port, n int, key func(i int) []byte) error
 }
 
 // Timed is an operator that acts when the watermark moves.
@@ -173,7 +173,7 @@ type Task struct {
 	Partition int32
 	Ports     []*Port
 	Out       Outbox
-	Cross     Outbox // for tasks of this process, with the stream as the address
+	Cross     Cross
 	Operators []Operator
 	View      View
 	Now       int64 // the wall clock as of this step, ms since the epoch
@@ -398,12 +398,12 @@ func (t *Task) Send() (sent bool, err error) {
 	if t.state != Running || t.err != nil {
 		return false, t.err
 	}
-	before := len(t.Cross.Records)
+	before := len(t.Cross.sent)
 	hold := t.Hold
 	t.Hold = true
 	t.send()
 	t.Hold = hold
-	return len(t.Cross.Records) > before, t.err
+	return len(t.Cross.sent) > before, t.err
 }
 
 // Ready ends the compilation.

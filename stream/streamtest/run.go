@@ -181,12 +181,12 @@ func (d *Driver) take(t *task.Task) error {
 }
 
 // offer hands records to a task of this process.
-func (d *Driver) offer(b source.Batch) {
+func (d *Driver) offer(b source.Batch, x task.Parcel) {
 	for _, s := range d.slots {
 		for _, f := range s.feeds {
 			if f.port.Part == b.Partition {
 				b.CaughtUp = true
-				f.port.Offer(b)
+				f.port.Hand(b, x)
 			}
 		}
 	}
@@ -215,7 +215,7 @@ func (d *Driver) drain() bool {
 		}
 		for _, s := range d.slots {
 			err := s.task.Flush()
-			again = again || len(s.task.Cross.Records) > 0
+			again = again || !s.task.Cross.Empty()
 			if err == nil {
 				err = d.take(s.task)
 			}
