@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math/bits"
 	"strconv"
 	"time"
 )
@@ -99,9 +100,22 @@ func (r *rng) auction(a uint64) uint64 {
 	return a - 99 + r.below(110)
 }
 
+// divisor divides by multiplying (D. Lemire, O. Kaser, N. Kurz: Faster remainder by direct computation, 2019).
+type divisor struct {
+	by    uint32
+	scale uint64
+}
+
+func newDivisor(by uint32) divisor { return divisor{by, ^uint64(0)/uint64(by) + 1} }
+
+func (d *divisor) rest(n uint32) uint64 {
+	hi, _ := bits.Mul64(d.scale*uint64(n), uint64(d.by))
+	return hi
+}
+
 // generator makes events. It is not changed after newGenerator.
 type generator struct {
-	early uint32 // one more than the ms by which a time may be earlier
+	early divisor // one more than the ms by which a time may be earlier
 
 	names                                           [99]string
 	email, card, pextra, item, desc, aextra, bextra [1024]string
@@ -112,7 +126,7 @@ type generator struct {
 
 // newGenerator makes the pools of strings.
 func newGenerator(jitter uint64) *generator {
-	g := &generator{early: uint32(jitter) + 1,
+	g := &generator{early: newDivisor(uint32(jitter) + 1),
 		city:  [10]string{"Phoenix", "Los Angeles", "San Francisco", "Boise", "Portland", "Bend", "Redmond", "Seattle", "Kent", "Cheyenne"},
 		state: [6]string{"AZ", "CA", "ID", "OR", "WA", "WY"}}
 	for a, first := range []string{"Ada", "Bram", "Cleo", "Dov", "Elif", "Finn", "Gita", "Hugo", "Iris", "Jun", "Kaya"} {
@@ -162,8 +176,8 @@ func (g *generator) event(n uint64, e *Event) {
 	s0 := mix(seed + n)
 	r := rng(s0)
 	e.Time = base + int64(n/10)
-	if g.early > 1 {
-		e.Time -= int64(uint32(mix(s0^0x4A)>>33) % g.early)
+	if g.early.by > 1 {
+		e.Time -= int64(g.early.rest(uint32(mix(s0^0x4A) >> 33)))
 	}
 	switch {
 	case o == 0:

@@ -1,47 +1,45 @@
 package operator
 
-import (
-	"bytes"
-	"cmp"
-	"slices"
-)
+import "github.com/millstream-go/millstream/internal/keysort"
 
 // rank is what an element of a list goes by: a time, then bytes (as a rule its encoded key), then the place that it had.
 type rank struct {
 	time int64
 	key  []byte
-	was  int
 }
 
 // ranks are those of the elements of a list, in their order. They are sorted in place of the list, because a sort compiles
 // to two dozen functions for each type of element, and each operator, key and aggregate of a program has a type of its own.
 type ranks []rank
 
-func (r *ranks) add(time int64, key []byte) { *r = append(*r, rank{time, key, len(*r)}) }
+func (r *ranks) add(time int64, key []byte) { *r = append(*r, rank{time, key}) }
 
-func (r ranks) sort() {
-	slices.SortFunc(r, func(a, b rank) int {
-		if a.time != b.time {
-			return cmp.Compare(a.time, b.time)
+// order is where the elements are that come first, second, ...
+func (r ranks) order() []int32 {
+	places := keysort.Order(len(r), func(i int) []byte { return r[i].key })
+	for i := range r {
+		if r[i].time != r[0].time {
+			keysort.ByTime(places, func(i int) int64 { return r[i].time })
+			break
 		}
-		if c := bytes.Compare(a.key, b.key); c != 0 {
-			return c
-		}
-		return a.was - b.was
-	})
+	}
+	return places
 }
 
-// arrange puts a list in the order of its ranks, which are used up.
+// arrange puts a list in the order of its ranks.
 func arrange[T any](list []T, r ranks) {
-	r.sort()
+	if len(list) < 2 {
+		return
+	}
+	places := r.order()
 	for i := range list { // the elements of one cycle go to their places
 		at, first := i, list[i]
-		for r[at].was != i {
-			from := r[at].was
-			list[at], r[at].was = list[from], at
+		for int(places[at]) != i {
+			from := int(places[at])
+			list[at], places[at] = list[from], int32(at)
 			at = from
 		}
-		list[at], r[at].was = first, at
+		list[at], places[at] = first, int32(at)
 	}
 }
 

@@ -15,6 +15,7 @@ type Session[K comparable, A any] struct {
 	windows keyWindows[K, A]
 	gap     func() int64
 	merge   func(*A, A)
+	work    span[A] // the session of the record at hand: a variable would be allocated each time, since functions get a pointer to it
 }
 
 // NewSession adds the operator to a task. gap is in ms. merge adds the aggregate of a later session to that of an
@@ -53,12 +54,12 @@ func (o *Session[K, A]) Process(c *task.Ctx, k K) {
 	for j < len(list) && list[j].from <= reach {
 		j++
 	}
-	var s span[A]
+	s := &o.work
 	switch {
 	case i < j:
 		c.Pass(o.windows.Op)
 		from, to = min(from, list[i].from), max(to, list[j-1].to)
-		s = o.merged(c, k, list[i:j], from)
+		o.merged(c, k, list[i:j], from)
 		o.windows.Update(&s.val, s.empty)
 	case to+o.windows.Grace <= o.windows.watermark():
 		o.windows.release(e)
@@ -66,28 +67,35 @@ func (o *Session[K, A]) Process(c *task.Ctx, k K) {
 		return
 	default:
 		c.Pass(o.windows.Op)
-		s.time = from
+		*s = span[A]{time: from}
 		o.windows.Update(&s.val, true)
 	}
 	s.from, s.to = from, to
-	fires := o.windows.trigger(&s, c.Time)
-	o.windows.counted(&s, c.Time)
-	o.windows.keep(e, slices.Replace(list, i, j, s))
+	fires := o.windows.trigger(s, c.Time)
+	o.windows.counted(s, c.Time)
+	if j == i+1 {
+		list[i] = *s
+	} else {
+		list = slices.Replace(list, i, j, *s)
+	}
+	*s = span[A]{} // what it holds is the session's alone
+	o.windows.keep(e, list)
 	o.windows.updated(c, k, &e.val[i])
 	if fires {
 		o.windows.fire(c, k, e, i)
 	}
 }
 
-// merged makes one session of several, the earliest first. Those that do not start where it does are retracted. It
+// merged makes one session of several, the earliest first, in o.work. Those that do not start where it does are retracted. It
 // counts changes from the largest number among them, so that the numbers of a start never fall.
-func (o *Session[K, A]) merged(c *task.Ctx, k K, list []span[A], from int64) span[A] {
+func (o *Session[K, A]) merged(c *task.Ctx, k K, list []span[A], from int64) {
 	for _, x := range list {
 		if x.from != from {
 			o.windows.retract(c, k, x)
 		}
 	}
-	s := list[0]
+	s := &o.work
+	*s = list[0]
 	s.sent, s.paced, s.fired = s.sent && s.from == from, s.paced && s.from == from, s.fired && s.from == from
 	for _, x := range list[1:] {
 		switch {
@@ -100,5 +108,4 @@ func (o *Session[K, A]) merged(c *task.Ctx, k K, list []span[A], from int64) spa
 		s.time, s.revision = max(s.time, x.time), max(s.revision, x.revision)
 		s.mergeTrigger(&x)
 	}
-	return s
 }

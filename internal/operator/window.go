@@ -302,14 +302,19 @@ type keyed[K comparable, A any] struct {
 // sorted lists a table's live entries in the order of their encoded keys.
 func (s *backing[K, A]) sorted(p *table[K, A]) (list []keyed[K, A], err error) {
 	var arena []byte
-	var r ranks
+	n := len(p.index)
+	r := make(ranks, 0, n)
+	list = make([]keyed[K, A], 0, n)
 	p.each(func(e *entry[K, A]) {
 		if !e.live || err != nil {
 			return
 		}
 		at := len(arena)
 		if arena, err = s.keys.Append(arena, e.key); err == nil {
-			list = append(list, keyed[K, A]{arena[at:len(arena):len(arena)], e})
+			if at == 0 {
+				arena = slices.Grow(arena, (n-1)*len(arena))
+			}
+			list = append(list, keyed[K, A]{arena[at:len(arena):len(arena)], e}) // good also when the arena grows: what it was stays
 			r.add(0, list[len(list)-1].key)
 		}
 	})

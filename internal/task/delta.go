@@ -1,11 +1,7 @@
 package task
 
 import (
-	"bytes"
-	"cmp"
-	"encoding/binary"
-	"slices"
-
+	"github.com/millstream-go/millstream/internal/keysort"
 	"github.com/millstream-go/millstream/source"
 )
 
@@ -85,62 +81,9 @@ func (d *Delta) Take(o *Delta) {
 
 // sort puts the entries into key order, which makes the store's insertions cheaper. The changelog needs no order.
 func (d *Delta) sort() {
-	places := make([]place, len(d.Entries))
-	for i := range places {
-		places[i].was = i
-	}
-	sortKeys(places, d.Entries, 0)
 	sorted := make([]Entry, 0, len(d.Entries)+len(d.logOnly)+1) // and a marker
-	for _, p := range places {
-		sorted = append(sorted, d.Entries[p.was])
+	for _, at := range keysort.Order(len(d.Entries), func(i int) []byte { return d.Entries[i].Key }) {
+		sorted = append(sorted, d.Entries[at])
 	}
 	d.Entries, d.logOnly = append(sorted, d.logOnly...), nil
-}
-
-// place is where an entry was, with eight bytes of its key.
-type place struct {
-	word uint64
-	was  int
-}
-
-// sortKeys sorts places by the keys of their entries, which are the same up to byte from. Keys have much in common: store, key group,
-// window. So what all have is left out, they are sorted by the eight bytes behind it, as a number, and those that have the same
-// eight by what follows.
-func sortKeys(places []place, entries []Entry, from int) {
-	byKey := func(a, b place) int { return bytes.Compare(entries[a.was].Key[from:], entries[b.was].Key[from:]) }
-	if len(places) < 8 {
-		slices.SortFunc(places, byKey)
-		return
-	}
-	first := entries[places[0].was].Key
-	same := len(first)
-	for _, p := range places[1:] {
-		k := entries[p.was].Key
-		same = min(same, len(k))
-		at := from
-		for at < same && k[at] == first[at] {
-			at++
-		}
-		same = at
-	}
-	from = same
-	for i := range places {
-		k := entries[places[i].was].Key[from:]
-		if len(k) < 8 { // there is no number for what a key does not have
-			slices.SortFunc(places, byKey)
-			return
-		}
-		places[i].word = binary.BigEndian.Uint64(k)
-	}
-	slices.SortFunc(places, func(a, b place) int { return cmp.Compare(a.word, b.word) })
-	for len(places) > 0 {
-		n := 1
-		for n < len(places) && places[n].word == places[0].word {
-			n++
-		}
-		if n > 1 {
-			sortKeys(places[:n], entries, from+8)
-		}
-		places = places[n:]
-	}
 }
