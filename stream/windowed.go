@@ -208,7 +208,7 @@ func gather[K comparable, V, A any](s Keyed[K, V], out Aggregated[K, V, A], vals
 	}
 	at.gather = func(b *compiler, to operator.Lane, across *operator.Sender[K, V]) (task.KeyedFn[K, V], task.Gatherer) {
 		held := &operator.Held[K, V]{}
-		var hand operator.Hand
+		var hand operator.Hand[K]
 		if across != nil {
 			hand = across.Gathered
 		}

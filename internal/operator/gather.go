@@ -31,7 +31,7 @@ type Gather[K comparable, A any] struct {
 	GatherSpec[K, A]
 	Lane
 	task  *task.Task
-	hand  Hand
+	hand  Hand[K]
 	cells []*gathered[K, A]
 	last  *gathered[K, A] // the one that the last record was in
 	spare []*gathered[K, A]
@@ -55,12 +55,13 @@ type GatherSpec[K comparable, A any] struct {
 type gathered[K comparable, A any] struct {
 	place int64
 	index map[K]int
-	list  []partial[A]
+	list  []partial[K, A]
 }
 
 // partial is the aggregate of some records of a key and window.
-type partial[A any] struct {
+type partial[K comparable, A any] struct {
 	val       A
+	k         K
 	time      int64 // the largest among its records
 	records   uint64
 	key       int // where it begins in Gather.keys
@@ -72,14 +73,14 @@ type partial[A any] struct {
 type ungathered[K comparable, A any] struct {
 	in *gathered[K, A]
 	at int
-	partial[A]
+	partial[K, A]
 }
 
 // Hand takes an aggregate of so many records to another task of this process. It copies the bytes.
-type Hand func(partition int32, key, value []byte, time int64, of uint64)
+type Hand[K comparable] func(partition int32, k K, key, value []byte, time int64, of uint64)
 
 // NewGather adds the operator to a task. Without hand it writes to a topic.
-func NewGather[K comparable, A any](t *task.Task, to Lane, hand Hand, s GatherSpec[K, A]) *Gather[K, A] {
+func NewGather[K comparable, A any](t *task.Task, to Lane, hand Hand[K], s GatherSpec[K, A]) *Gather[K, A] {
 	o := &Gather[K, A]{GatherSpec: s, Lane: to, task: t, hand: hand, closes: math.MaxInt64}
 	t.AddFlusher(o)
 	return o
@@ -102,7 +103,7 @@ func (o *Gather[K, A]) Process(c *task.Ctx, k K) {
 		}
 		o.keys = keys
 		i = len(in.list)
-		in.list = append(in.list, partial[A]{key: at, keyLen: len(keys) - at, partition: o.partition(o.task, keys[at:])})
+		in.list = append(in.list, partial[K, A]{k: k, key: at, keyLen: len(keys) - at, partition: o.partition(o.task, keys[at:])})
 		in.index[k] = i
 		o.count++
 	}
@@ -172,7 +173,7 @@ func (o *Gather[K, A]) Gathered() (some, full bool) {
 // Held implements task.Gatherer.
 func (o *Gather[K, A]) Held() int {
 	var k K
-	return o.count*(int(unsafe.Sizeof(partial[A]{}))+int(unsafe.Sizeof(k))+24) + len(o.keys)
+	return o.count*(int(unsafe.Sizeof(partial[K, A]{}))+int(unsafe.Sizeof(k))+24) + len(o.keys)
 }
 
 // Due implements task.Gatherer.
@@ -210,7 +211,7 @@ func (o *Gather[K, A]) Send(c *task.Ctx) {
 			}
 			end := len(b)
 			if o.hand != nil {
-				o.hand(x.partition, b[:x.keyLen], b[x.keyLen:end], x.time, x.records)
+				o.hand(x.partition, x.k, b[:x.keyLen], b[x.keyLen:end], x.time, x.records)
 				continue
 			}
 			b = binary.AppendUvarint(binary.BigEndian.AppendUint64(b, uint64(x.time)), x.records)

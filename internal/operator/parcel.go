@@ -192,15 +192,14 @@ func (s *Sender[K, V]) send(c *task.Ctx, k K, v V) {
 }
 
 // Gathered puts the aggregate of some records into the parcel of its partition.
-func (s *Sender[K, V]) Gathered(partition int32, key, value []byte, time int64, of uint64) {
+func (s *Sender[K, V]) Gathered(partition int32, k K, key, value []byte, time int64, of uint64) {
 	p := s.into(partition)
 	p.bytes = append(p.bytes, key...)
 	keyEnd := len(p.bytes)
 	p.bytes = append(p.bytes, value...)
 	p.heads = append(p.heads, parcelHead{time: time, of: of, keyEnd: keyEnd, end: len(p.bytes)})
 	if s.typed.keys {
-		var none K
-		p.keys = append(p.keys, none)
+		p.keys = append(p.keys, k)
 	}
 	if s.typed.vals {
 		var none V

@@ -184,7 +184,7 @@ func TestParcel(t *testing.T) {
 		x := cross(t, 1, codec.Int64, codec.Int64, func(s string) (int64, int64) { return digits(s), 0 })
 		key, _ := codec.Int64.Append(nil, 5)
 		hand := NewSender(x.from, Lane{Topic: "across", Partitions: 1}, codec.Int64, codec.Int64)
-		hand.Gathered(0, key, []byte("sum"), 99, 3)
+		hand.Gathered(0, 5, key, []byte("sum"), 99, 3)
 		x.run(t)
 		assert.Equal(t, []string{`5=3 of "sum" at 99`}, x.got)
 	})

@@ -165,7 +165,7 @@ func KeyedSource[K comparable, V any](p *task.Port, s Reader, key codec.Codec[K]
 		var k K
 		var v V
 		ok := true
-		if c.Of == 0 && len(in.keys) > 0 {
+		if len(in.keys) > 0 {
 			k = in.keys[at]
 		} else if k, ok = decodeKey(c, r.Key); !ok {
 			return
