@@ -106,6 +106,11 @@ func (c *Config) cacheBytes() int64  { return c.divided() / 7 }  // of all tasks
 func (c *Config) outputBytes() int64 { return c.divided() / 24 } // of the next epoch, while one is committed
 func (c *Config) storeBytes() int64  { return c.divided() / 5 }  // block cache and memtables
 
+// There are two memtables. A larger one than 64 MiB costs more than it spares: the places where its list is searched are no longer in the
+// processor's cache.
+func (c *Config) memTableBytes() int64   { return min(c.storeBytes()/3, 64<<20) }
+func (c *Config) blockCacheBytes() int64 { return c.storeBytes() - 2*c.memTableBytes() }
+
 // ownBytes is what an application takes whatever it does: the program and its runtime, and the client's compressors.
 const ownBytes = 60 << 20
 

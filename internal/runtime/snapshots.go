@@ -34,7 +34,7 @@ type snapshots struct {
 // openStore opens the state directory, a new one with what the snapshots have. There are none if the second result is nil.
 func (a *App) openStore(ctx context.Context) (*store.Store, *snapshots, error) {
 	o := store.Options{Dir: a.cfg.StateDir, FS: a.cfg.Disk, AppID: a.cfg.AppID, KeyGroups: a.cfg.KeyGroups, Exchange: a.prog.exchange(), Stores: a.prog.Stores, Keys: a.cfg.Keys,
-		CacheBytes: a.cfg.storeBytes() / 3, MemTableBytes: a.cfg.storeBytes() / 3, Logger: a.cfg.Logger, OnFault: a.onFault, OnRecover: a.onRecover}
+		CacheBytes: a.cfg.blockCacheBytes(), MemTableBytes: a.cfg.memTableBytes(), Logger: a.cfg.Logger, OnFault: a.onFault, OnRecover: a.onRecover}
 	c := a.cfg.Snapshots
 	if c.Store == nil {
 		st, err := store.Open(o)
