@@ -3,6 +3,7 @@ package stream
 import (
 	"iter"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/millstream-go/millstream/internal/operator"
@@ -185,13 +186,14 @@ func exchanged[K comparable, V any](t *Topology, from *keyedNode[K, V], keys cod
 	value := defaultCodec(t, n, vals)
 	n.Detail = "key " + keys.Name() + ", value " + value.Name()
 	out := &keyedNode[K, V]{n: n}
+	var parcels sync.Pool // that were read, for all tasks
 	from.subs = append(from.subs, func(b *compiler) task.KeyedFn[K, V] {
 		topic := b.env.Topic(n)
 		lane := operator.Lane{Op: b.op(n), Topic: topic, Partitions: b.env.Partitions(topic), Direct: b.direct[n]}
 		clock := b.clockBehind(from.n)
 		var hand *operator.Sender[K, V] // nil: through the topic
 		if b.env.Memory() {
-			hand = operator.NewSender(b.task, lane, keys, value)
+			hand = operator.NewSender(b.task, lane, keys, value, &parcels)
 		}
 		if n.Input.Gathers != nil && n.Input.Gathers() && !b.semantics.kafka {
 			process, gather := out.gather(b, lane, hand)

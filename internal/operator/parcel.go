@@ -80,16 +80,14 @@ func (p *parcel[K, V]) Record(i int) source.Record {
 
 // Release implements task.Parcel.
 func (p *parcel[K, V]) Release() {
-	p.reset()
-	p.from.again(p)
-}
-
-func (p *parcel[K, V]) reset() {
+	from := p.from
 	clear(p.headers)
+	p.from = nil
 	p.heads, p.keys, p.vals, p.bytes, p.headers, p.size = p.heads[:0], p.keys[:0], p.vals[:0], p.bytes[:0], p.headers[:0], 0
+	from.empty.Put(p)
 }
 
-// Sender puts records into parcels. It is used by its task, but for again.
+// Sender puts records into parcels.
 type Sender[K comparable, V any] struct {
 	Lane
 	task  *task.Task
@@ -99,15 +97,15 @@ type Sender[K comparable, V any] struct {
 	typed struct{ keys, vals bool } // handed over as they are
 	fixed int                       // bytes of a record beside those of its key and value
 	buf   []byte
-	open  []*parcel[K, V] // by partition; nil: nothing was sent
-
-	mu   sync.Mutex
-	free []*parcel[K, V] // to be filled again
+	open  []*parcel[K, V] // by partition; nil: there is none yet
+	used  []int32         // the partitions that have one
+	empty *sync.Pool      // of parcels
 }
 
-// NewSender makes the end of a lane at which records leave a task for others of this process.
-func NewSender[K comparable, V any](t *task.Task, to Lane, key codec.Codec[K], value codec.Codec[V]) *Sender[K, V] {
-	s := &Sender[K, V]{Lane: to, task: t, key: key, value: value, fixed: int(unsafe.Sizeof(parcelHead{})), open: make([]*parcel[K, V], to.Partitions)}
+// NewSender makes the end of a lane at which records leave a task for others of this process. The pool keeps parcels that have been read, of
+// all tasks at this place of the topology.
+func NewSender[K comparable, V any](t *task.Task, to Lane, key codec.Codec[K], value codec.Codec[V], empty *sync.Pool) *Sender[K, V] {
+	s := &Sender[K, V]{Lane: to, task: t, key: key, value: value, empty: empty, fixed: int(unsafe.Sizeof(parcelHead{})), open: make([]*parcel[K, V], to.Partitions)}
 	var k K
 	if s.typed.keys = !points(reflect.TypeFor[K]()); s.typed.keys {
 		s.fixed += int(unsafe.Sizeof(k))
@@ -127,31 +125,13 @@ func (s *Sender[K, V]) Stream() string { return s.Topic }
 func (s *Sender[K, V]) into(partition int32) *parcel[K, V] {
 	p := s.open[partition]
 	if p == nil {
-		p = s.empty()
-		s.open[partition] = p
+		if p, _ = s.empty.Get().(*parcel[K, V]); p == nil {
+			p = new(parcel[K, V])
+		}
+		p.from = s
+		s.open[partition], s.used = p, append(s.used, partition)
 	}
 	return p
-}
-
-func (s *Sender[K, V]) empty() *parcel[K, V] {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if n := len(s.free); n > 0 {
-		p := s.free[n-1]
-		s.free[n-1], s.free = nil, s.free[:n-1]
-		return p
-	}
-	return &parcel[K, V]{from: s}
-}
-
-// again takes a parcel to fill it once more. Two for each partition are enough for a reader that keeps up; the garbage collector gets
-// what one has used that was behind.
-func (s *Sender[K, V]) again(p *parcel[K, V]) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.free) < 2*len(s.open) {
-		s.free = append(s.free, p)
-	}
 }
 
 // send puts a record into the parcel of its partition.
@@ -231,11 +211,14 @@ func (s *Sender[K, V]) Withdraw(partition int32) {
 
 // Take implements task.Sender.
 func (s *Sender[K, V]) Take(f func(partition int32, x task.Parcel)) {
-	for i, p := range s.open {
-		if p == nil || p.Len() == 0 {
+	for _, i := range s.used {
+		p := s.open[i]
+		s.open[i] = nil
+		if p.Len() == 0 { // all was withdrawn
+			p.Release()
 			continue
 		}
-		s.open[i] = nil
-		f(int32(i), p)
+		f(i, p)
 	}
+	s.used = s.used[:0]
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -35,7 +36,7 @@ func cross[K comparable, V any](t require.TestingT, partitions int32, key codec.
 	}
 	x.from = newTask(task.PortSpec{Name: "in", OnError: onerror.Skip}, 0)
 	op := x.from.AddOperator("repartition", "here")
-	hand := NewSender(x.from, Lane{Op: op, Topic: "across", Partitions: partitions}, key, value)
+	hand := NewSender(x.from, Lane{Op: op, Topic: "across", Partitions: partitions}, key, value, new(sync.Pool))
 	send := Repartition(hand.Lane, hand, -1, key, value)
 	x.from.Ports[0].Run = func(c *task.Ctx, r *source.Record) {
 		k, v := split(string(r.Value))
@@ -183,7 +184,7 @@ func TestParcel(t *testing.T) {
 	t.Run("aggregates of several", func(t *testing.T) {
 		x := cross(t, 1, codec.Int64, codec.Int64, func(s string) (int64, int64) { return digits(s), 0 })
 		key, _ := codec.Int64.Append(nil, 5)
-		hand := NewSender(x.from, Lane{Topic: "across", Partitions: 1}, codec.Int64, codec.Int64)
+		hand := NewSender(x.from, Lane{Topic: "across", Partitions: 1}, codec.Int64, codec.Int64, new(sync.Pool))
 		hand.Gathered(0, 5, key, []byte("sum"), 99, 3)
 		x.run(t)
 		assert.Equal(t, []string{`5=3 of "sum" at 99`}, x.got)
