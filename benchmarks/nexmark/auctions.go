@@ -95,10 +95,10 @@ func categoryAverage(events stream.Stream[Event], jitter time.Duration) stream.S
 	return winners(events, jitter).
 		Map(func(w winner) [2]uint64 { return [2]uint64{w.Category, w.Price} }).
 		KeyBy(func(p [2]uint64) uint64 { return p[0] }).
-		Repartition("categories", stream.Repartitioning{}, codec.Codec[[2]uint64](fields[[2]uint64]{"pair", func(c *coder, p *[2]uint64) { c.numbers(&p[0], &p[1]) }})).
+		Repartition("categories", stream.Repartitioning{}, codec.Codec[[2]uint64](words[[2]uint64]{"pair"})).
 		Window(window.Tumbling{Size: 10 * time.Second}).
 		Fold("averages", func(t *total, p [2]uint64) { t.Count, t.Sum = t.Count+1, t.Sum+p[1] },
-			codec.Codec[total](fields[total]{"total", func(c *coder, t *total) { c.numbers(&t.Count, &t.Sum) }})).
+			codec.Codec[total](words[total]{"total"})).
 		OnClose(func(category uint64, s window.Span, t total) Row {
 			return row(category, uint64(s.To), t.Count, t.Sum/t.Count)
 		})

@@ -33,11 +33,7 @@ func sessions(events stream.Stream[Event], jitter time.Duration) stream.Stream[R
 		KeyBy(func(o Offer) uint64 { return o.Bidder }).
 		MapValues(func(_ uint64, o Offer) int64 { return o.Time }).
 		Window(window.Session{Gap: gap}).
-		FoldMerge("sessions", (*span).add, func(a *span, b span) { a.merge(b) }, codec.Codec[span](fields[span]{"span", func(c *coder, s *span) {
-			c.number(&s.Count)
-			c.time(&s.First)
-			c.time(&s.Last)
-		}})).
+		FoldMerge("sessions", (*span).add, func(a *span, b span) { a.merge(b) }, codec.Codec[span](words[span]{"span"})).
 		OnClose(func(bidder uint64, _ window.Span, s span) Row {
 			return row(bidder, s.Count, uint64(s.First), uint64(s.Last+gap.Milliseconds()))
 		})

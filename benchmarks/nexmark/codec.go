@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/binary"
 	"fmt"
+	"unsafe"
 )
 
 // fields is a codec for a struct whose fields one function lists. The same function writes and reads, so that the two
@@ -28,6 +29,33 @@ func (f fields[V]) Decode(b []byte) (v V, err error) {
 }
 
 func (f fields[V]) Name() string { return f.name }
+
+// words is a codec for what is made of numbers of eight bytes alone. It writes what fields would of all of them.
+type words[V any] struct{ name string }
+
+func (words[V]) of(v *V) []uint64 {
+	return unsafe.Slice((*uint64)(unsafe.Pointer(v)), unsafe.Sizeof(*v)/8)
+}
+
+func (w words[V]) Append(dst []byte, v V) ([]byte, error) {
+	for _, n := range w.of(&v) {
+		dst = binary.BigEndian.AppendUint64(dst, n)
+	}
+	return dst, nil
+}
+
+func (w words[V]) Decode(b []byte) (v V, err error) {
+	list := w.of(&v)
+	if len(b) != 8*len(list) {
+		return v, fmt.Errorf("%d bytes are not a %s", len(b), w.name)
+	}
+	for i := range list {
+		list[i] = binary.BigEndian.Uint64(b[8*i:])
+	}
+	return v, nil
+}
+
+func (w words[V]) Name() string { return w.name }
 
 // coder writes fields, or reads them.
 type coder struct {

@@ -39,3 +39,27 @@ func TestFields(t *testing.T) {
 		require.Error(t, err)
 	}
 }
+
+// What is made of numbers is written as fields would write them.
+func TestWords(t *testing.T) {
+	type numbers struct {
+		A uint64
+		B int64
+	}
+	c, as := words[numbers]{"numbers"}, fields[numbers]{"numbers", func(c *coder, n *numbers) {
+		c.number(&n.A)
+		c.time(&n.B)
+	}}
+	for _, v := range []numbers{{}, {1 << 63, -5}} {
+		b, err := c.Append([]byte("before"), v)
+		require.NoError(t, err)
+		want, err := as.Append([]byte("before"), v)
+		require.NoError(t, err)
+		require.Equal(t, want, b)
+		back, err := c.Decode(b[len("before"):])
+		require.NoError(t, err)
+		require.Equal(t, v, back)
+		_, err = c.Decode(b)
+		require.Error(t, err)
+	}
+}

@@ -45,7 +45,7 @@ type Offer struct {
 	Time                   int64
 }
 
-var offerCodec = fields[Offer]{"offer", (*coder).offer}
+var offerCodec = words[Offer]{"offer"}
 
 func (c *coder) offer(o *Offer) {
 	c.numbers(&o.Auction, &o.Bidder, &o.Price)

@@ -32,7 +32,7 @@ func hotItems(events stream.Stream[Event], jitter time.Duration) stream.Stream[R
 	// The counts of one window all come when it closes, with its last millisecond as their time.
 	return counted.
 		KeyBy(func(c [3]uint64) uint64 { return c[2] }).
-		Repartition("counts", stream.Repartitioning{}, codec.Codec[[3]uint64](fields[[3]uint64]{"count", func(c *coder, v *[3]uint64) { c.numbers(&v[0], &v[1], &v[2]) }})).
+		Repartition("counts", stream.Repartitioning{}, codec.Codec[[3]uint64](words[[3]uint64]{"count"})).
 		Window(window.Tumbling{Size: 2 * time.Second}).
 		Fold("top", func(top *[]popular, c [3]uint64) {
 			switch list := *top; {
@@ -179,7 +179,7 @@ func later(a, b Offer) Offer {
 // lastBid, q18: the last bid of each bidder for each auction in each 10 s.
 func lastBid(events stream.Stream[Event], jitter time.Duration) stream.Stream[Row] {
 	return offers(inTime(events, jitter)).
-		KeyByWith(func(o Offer) pair { return pair{o.Bidder, o.Auction} }, codec.Codec[pair](fields[pair]{"pair", func(c *coder, p *pair) { c.numbers(&p.Bidder, &p.Auction) }})).
+		KeyByWith(func(o Offer) pair { return pair{o.Bidder, o.Auction} }, codec.Codec[pair](words[pair]{"pair"})).
 		Repartition("bids", stream.Repartitioning{}, offerCodec).
 		Window(tenSeconds).
 		Reduce("last", later, offerCodec).
