@@ -16,7 +16,7 @@ type Parcel interface {
 	Head(i int, r *source.Record) (of uint64)
 	// Record is all of a record, as if it came from a topic, for a dead letter.
 	Record(i int) source.Record
-	// Release gives the parcel back to the task that has filled it, from any goroutine.
+	// Release gives the parcel back, to be filled again. Any goroutine may call it.
 	Release()
 }
 
