@@ -7,7 +7,7 @@
 #
 # The steps of a record: decode, chain of 1, 4 and 16 operators, window assignment, cache hit and miss, windows, join probe,
 # session merge, timer, pattern, handles of state, sink, adding up before a repartition, exchange in memory; of an epoch: encode,
-# batch, apply; restore; the store's reads and writes; the sketch of hot keys.
+# batch, apply; restore; the store's reads and writes; the sketch of hot keys; the sort of keys.
 # Environment: COUNT (6), BENCHTIME (0.5s), BENCH (a pattern, default all). COUNT=3 BENCHTIME=20000x is a quick look, in less than a
 # minute: a number of records must be a multiple of 10,000, which some of them do at a time.
 #
@@ -18,5 +18,5 @@ export GOTOOLCHAIN=auto
 out=benchmarks/micro/results/${1:-latest}.txt
 mkdir -p benchmarks/micro/results
 go test -run '^$' -bench "${BENCH:-.}" -skip RestoreWays -benchmem -count "${COUNT:-6}" -benchtime "${BENCHTIME:-0.5s}" \
-  ./benchmarks/micro ./internal/store ./internal/task | tee "$out.new"
+  ./benchmarks/micro ./internal/store ./internal/task ./internal/keysort | tee "$out.new"
 mv "$out.new" "$out"
