@@ -15,7 +15,7 @@ type place struct {
 	was  int32
 }
 
-// The numbers of places from which on a way of sorting is the fastest.
+// From so many places on they are sorted by words instead of whole keys, and from so many by the words' bytes.
 const (
 	byWords = 12
 	byBytes = 192
@@ -23,10 +23,17 @@ const (
 
 // Order returns where the keys are, in ascending order of n keys. Equal ones stay in the order in which they are.
 func Order(n int, key func(i int) []byte) []int32 {
-	places := newPlaces(n)
+	list := make([]place, n)
+	for i := range list {
+		list[i].was = int32(i)
+	}
 	s := sorter{key: key}
-	s.sort(places, 0)
-	return order(places)
+	s.sort(list, 0)
+	places := make([]int32, n)
+	for i, p := range list {
+		places[i] = p.was
+	}
+	return places
 }
 
 // ByTime puts places in the order of their times. Those that have the same stay in the order in which they are.
@@ -39,22 +46,6 @@ func ByTime(places []int32, time func(i int) int64) {
 	for i, p := range list {
 		places[i] = p.was
 	}
-}
-
-func newPlaces(n int) []place {
-	places := make([]place, n)
-	for i := range places {
-		places[i].was = int32(i)
-	}
-	return places
-}
-
-func order(places []place) []int32 {
-	list := make([]int32, len(places))
-	for i, p := range places {
-		list[i] = p.was
-	}
-	return list
 }
 
 type sorter struct {
@@ -120,7 +111,7 @@ func (s *sorter) rest(places []place, from int) {
 		if longest > from {
 			s.sort(places, from)
 		}
-	case shortest < longest: // zeros, or none
+	case shortest < longest: // some end in zeros where others end
 		s.compare(places, 0)
 	}
 }

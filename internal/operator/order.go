@@ -2,7 +2,7 @@ package operator
 
 import "github.com/millstream-go/millstream/internal/keysort"
 
-// rank is what an element of a list goes by: a time, then bytes (as a rule its encoded key), then the place that it had.
+// rank is what an element of a list goes by: a time, then bytes (as a rule its encoded key). Those with the same rank stay in their order.
 type rank struct {
 	time int64
 	key  []byte
