@@ -59,7 +59,7 @@ type Config struct {
 	Semantics Semantics
 	// MemoryBudget is how much memory, in bytes, the application may take for records, state and the buffers of store and
 	// clients, the program and Go's garbage included. What is beyond it waits. docs/architecture.md says how it is divided, and
-	// what is not counted. The program alone takes some 60 MiB, so that a budget below 120 MiB makes the application small, but
+	// what is not counted. The program alone takes some 48 MiB, so that a budget below 96 MiB makes the application small, but
 	// is not kept. The default is 1 GiB, which most applications never come near.
 	MemoryBudget int64
 	// StateKeys encrypt the state directory and what snapshots copy of it. By default they are as they are, files for the

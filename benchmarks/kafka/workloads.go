@@ -126,9 +126,15 @@ func (e *event) doubled() *event {
 	return e
 }
 
-func (e *event) amountKey() string {
-	return fmt.Sprintf("amt-%04d", e.amount())
-}
+func (e *event) amountKey() string { return amountKeys[e.amount()] }
+
+// amountKeys are made in advance, as the programs that it is compared with make them.
+var amountKeys = func() (keys [10_000]string) {
+	for i := range keys {
+		keys[i] = fmt.Sprintf("amt-%04d", i)
+	}
+	return keys
+}()
 
 type eventCodec struct{}
 

@@ -4,7 +4,7 @@ mode_of() { case $1 in W2:* | W3:*) echo "${1#*:}, $guarantee" ;; *) echo "$guar
 input_of() { if [[ $1 == W4 ]]; then echo jleft,jright; elif [[ $1 == W5 ]]; then echo events,users; else echo events; fi; }
 
 # Millstream's memory budget in MiB, where less than the default of the program, 256, takes hardly more CPU.
-budget_of() { case $1 in W1) echo 224 ;; W2:update | W5) echo 160 ;; esac; }
+budget_of() { case $1 in W1) echo 288 ;; W2:update | W5) echo 176 ;; W3:update) echo 160 ;; W4) echo 136 ;; esac; }
 
 # The command of an engine for a case; it prints one JSON line as the last of its stdout.
 command_of() { # engine case out -> the array cmd, or status 1 if it has no such case

@@ -105,6 +105,9 @@ func (s *session) open(ctx context.Context) error {
 // prepare connects, and verifies all but the right to write.
 func (s *session) prepare(ctx context.Context) error {
 	var err error
+	if s.decompressor, err = newDecompressor(s.pools, append(s.commonOptions(), s.readOptions()...)...); err != nil {
+		return fmt.Errorf("kafka: configure the reading client: %w", err)
+	}
 	if s.data, err = kgo.NewClient(append(s.commonOptions(), s.readOptions()...)...); err != nil {
 		return fmt.Errorf("kafka: configure the reading client: %w", err)
 	}
@@ -258,6 +261,9 @@ func (s *session) readOptions() []kgo.Opt {
 		kgo.FetchMaxPartitionBytes(partition),
 		kgo.WithPools(s.pools),
 		kgo.WithHooks(s.pools),
+	}
+	if s.decompressor != nil { // what ClientOptions name comes behind it
+		opts = append(opts, kgo.WithDecompressor(s.decompressor))
 	}
 	if s.cluster.Profile == Throughput {
 		opts = append(opts, kgo.FetchMinBytes(16<<10), kgo.FetchMaxWait(10*time.Millisecond))

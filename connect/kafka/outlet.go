@@ -190,9 +190,10 @@ func (w *writer) write(ctx context.Context, recs []sink.Record) error {
 	}
 	w.pending += len(recs)
 	w.mu.Unlock()
-	out := make([]kgo.Record, len(recs)) // one allocation; the client keeps them until they are acknowledged
+	h := handed{records: make([]kgo.Record, len(recs))} // the client keeps them until they are acknowledged
+	out := h.records
 	for i := range recs {
-		fill(&out[i], &recs[i])
+		h.fill(&out[i], &recs[i])
 		w.cl.Produce(ctx, &out[i], w.promise)
 	}
 	return ctx.Err()

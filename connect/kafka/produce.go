@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+	"unsafe"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -30,12 +31,60 @@ type epoch struct {
 	settled chan struct{} // of a Flush that waits without transactions: closed when nothing is pending
 	err     error         // the first
 	ends    map[source.Partition]source.Position
+
+	topic     string // of the record that came to its end last
+	changelog bool   // it is one
+}
+
+// handed are records that were handed to the client together, in memory that is used again once the last of them has come
+// to its end: the client does not look at a record after that.
+type handed struct {
+	e       *epoch
+	left    int // that have not come to their ends, guarded by the session's writing
+	records []kgo.Record
+	headers []kgo.RecordHeader
+}
+
+// handedAtOnce is how many records are handed over together, at most.
+const handedAtOnce = 256
+
+// hand returns n records to be filled in and produced with the promise of what they are part of.
+func (s *session) hand(e *epoch, n int) *handed {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	h := &handed{}
+	if last := len(s.handed) - 1; last >= 0 {
+		h, s.handed = s.handed[last], s.handed[:last]
+	}
+	h.e, h.left = e, n
+	h.records, h.headers = slices.Grow(h.records[:0], n)[:n], h.headers[:0]
+	return h
+}
+
+// handedKept is how many are kept for later: a quarter of what the client may hold of records in all.
+func (s *session) handedKept() int {
+	return int(s.app.FetchBytes) / 4 / (handedAtOnce * int(unsafe.Sizeof(kgo.Record{})))
 }
 
 // promise hears of each record's end, from the client's goroutine.
+func (h *handed) promise(r *kgo.Record, err error) {
+	s := h.e.s
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	h.e.promise(r, err)
+	if h.left--; h.left > 0 {
+		return
+	}
+	h.e = nil
+	clear(h.records)
+	clear(h.headers)
+	if len(s.handed) < s.handedKept() {
+		s.handed = append(s.handed, h)
+	}
+}
+
+// promise books a record's end. The session's writing is locked.
 func (e *epoch) promise(r *kgo.Record, err error) {
-	e.s.writing.Lock()
-	defer e.s.writing.Unlock()
 	if e.pending--; e.pending == 0 && e.settled != nil {
 		close(e.settled)
 		e.settled = nil
@@ -47,7 +96,10 @@ func (e *epoch) promise(r *kgo.Record, err error) {
 		return
 	}
 	e.acked++
-	if e.s.changelog[r.Topic] {
+	if r.Topic != e.topic {
+		e.topic, e.changelog = r.Topic, e.s.changelog[r.Topic]
+	}
+	if e.changelog {
 		p := source.Partition{Stream: r.Topic, Index: r.Partition}
 		if next := source.At(r.Offset + 1); e.ends[p].Compare(next) < 0 {
 			e.ends[p] = next
@@ -79,12 +131,12 @@ func (s *session) Produce(ctx context.Context, recs []sink.Record) error {
 	if err != nil || len(recs) == 0 {
 		return err
 	}
-	cl, promise := s.writer(), e.promise
-	// An allocation for many; the client keeps each until they are acknowledged.
-	for some := range slices.Chunk(recs, 1024) {
-		out := make([]kgo.Record, len(some))
+	cl := s.writer()
+	for some := range slices.Chunk(recs, handedAtOnce) {
+		h := s.hand(e, len(some))
+		out, promise := h.records, h.promise
 		for i := range some {
-			fill(&out[i], &some[i])
+			h.fill(&out[i], &some[i])
 			if plant.UncheckedProduce && rand.IntN(2000) == 0 { // a build that does not check needs something to miss
 				promise(&out[i], errPlanted)
 				continue
@@ -121,14 +173,14 @@ func (s *session) expect(n int) (*epoch, error) {
 }
 
 // fill makes a record as the client takes it.
-func fill(out *kgo.Record, r *sink.Record) {
+func (h *handed) fill(out *kgo.Record, r *sink.Record) {
 	*out = kgo.Record{Topic: r.Stream, Partition: r.Partition, Key: r.Key, Value: r.Value, Timestamp: time.UnixMilli(r.Time)}
 	if len(r.Headers) > 0 {
-		hs := make([]kgo.RecordHeader, len(r.Headers))
-		for j, h := range r.Headers {
-			hs[j] = kgo.RecordHeader{Key: h.Key, Value: h.Value}
+		from := len(h.headers) // where the list grows, records before this one keep the old one
+		for _, header := range r.Headers {
+			h.headers = append(h.headers, kgo.RecordHeader{Key: header.Key, Value: header.Value})
 		}
-		out.Headers = hs
+		out.Headers = h.headers[from:len(h.headers):len(h.headers)]
 	}
 }
 

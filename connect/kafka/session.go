@@ -27,8 +27,10 @@ type session struct {
 	log     *slog.Logger
 	pools   *pools
 
-	start      string      // names this session in the group
-	compressor *compressor // of all that is written, unless ClientOptions say otherwise
+	start        string        // names this session in the group
+	handed       []*handed     // to be used again, guarded by writing
+	compressor   *compressor   // of all that is written, unless ClientOptions say otherwise
+	decompressor *decompressor // of all that is read, unless they do; nil until open
 
 	data     *kgo.Client // reads what was started, and asks everything else
 	adm      *kadm.Client

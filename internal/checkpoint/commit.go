@@ -407,6 +407,7 @@ func (c *Committer) watermarks(ctx context.Context, deltas []*task.Delta, positi
 // apply puts the epoch into the store, as one batch.
 func (c *Committer) apply(deltas []*task.Delta, positions []connect.PositionCommit, ends map[source.Partition]source.Position, now time.Time) error {
 	b := c.Store.NewBatch()
+	b.Grow(room(deltas))
 	for _, d := range deltas {
 		t := d.Task
 		for _, r := range d.Ranges {
@@ -442,6 +443,19 @@ func (c *Committer) apply(deltas []*task.Delta, positions []connect.PositionComm
 		}
 	}
 	return b.Commit(sharded != nil || !c.Session.Transactional() && c.Guarantee == connect.ExactlyOnce)
+}
+
+// room is what a batch of the deltas takes, hardly less: what is for the store alone is small.
+func room(deltas []*task.Delta) (n int) {
+	for _, d := range deltas {
+		n += 256 // positions, and what is remembered of the changelog
+		for i := range d.Entries {
+			if e := &d.Entries[i]; !e.LogOnly {
+				n += len(e.Key) + len(e.Value) + store.EntryBytes
+			}
+		}
+	}
+	return n
 }
 
 // The metadata of a committed position: format, who committed it, the epoch of the task's newest marker at that time

@@ -228,10 +228,10 @@ type interner[K comparable] struct {
 	misses int
 }
 
+// interned is a key and its bytes; none, if there are no bytes.
 type interned[K comparable] struct {
 	bytes string
 	key   K
-	used  bool
 }
 
 const (
@@ -245,7 +245,7 @@ func (n *interner[K]) decode(b []byte) (K, error) {
 		n.misses = 0
 	}
 	s := &n.slots[fnv(b)%uint64(len(n.slots))]
-	if s.used && s.bytes == string(b) {
+	if s.bytes == string(b) && len(b) > 0 {
 		return s.key, nil
 	}
 	n.misses++
@@ -253,7 +253,11 @@ func (n *interner[K]) decode(b []byte) (K, error) {
 	if err != nil {
 		return k, err
 	}
-	*s = interned[K]{string(b), k, true}
+	if text, ok := any(k).(string); ok && text == string(b) {
+		*s = interned[K]{text, k} // one copy serves for both
+	} else {
+		*s = interned[K]{string(b), k}
+	}
 	return k, nil
 }
 

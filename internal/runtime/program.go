@@ -101,10 +101,14 @@ type Config struct {
 
 // What the memory budget is divided into; docs/architecture.md has the table. Whatever is on Go's heap counts twice, since
 // garbage may grow to as much before it is collected.
-func (c *Config) fetchBytes() int64  { return c.divided() / 16 } // in the ports' queues
-func (c *Config) cacheBytes() int64  { return c.divided() / 7 }  // of all tasks
+func (c *Config) fetchBytes() int64  { return c.divided() / 24 } // in the ports' queues
+func (c *Config) keptBytes() int64   { return c.divided() / 14 } // in all tasks' caches, when an epoch is applied
 func (c *Config) outputBytes() int64 { return c.divided() / 24 } // of the next epoch, while one is committed
 func (c *Config) storeBytes() int64  { return c.divided() / 5 }  // block cache and memtables
+
+// dirtyBytes is what an epoch may change in the caches before it is ended early. When the next one has changed twice as much, no task
+// steps until it is applied. A smaller share makes short epochs, which cost more than a smaller cache does.
+func (c *Config) dirtyBytes() int64 { return c.divided() / 20 }
 
 // There are two memtables. A larger one than 64 MiB costs more than it spares: the places where its list is searched are no longer in the
 // processor's cache.
@@ -112,12 +116,7 @@ func (c *Config) memTableBytes() int64   { return min(c.storeBytes()/3, 64<<20) 
 func (c *Config) blockCacheBytes() int64 { return c.storeBytes() - 2*c.memTableBytes() }
 
 // ownBytes is what an application takes whatever it does: the program and its runtime, and the client's compressors.
-const ownBytes = 60 << 20
+const ownBytes = 48 << 20
 
 // divided is the budget without ownBytes. A budget that has little more room than that cannot be kept: half of it is divided then.
 func (c *Config) divided() int64 { return max(c.Memory-ownBytes, c.Memory/2) }
-
-// Half of the caches is what may stay when an epoch is applied, a third what a new one may change: beyond half of that it is
-// ended early, beyond all of it no task steps until the one before is applied. The rest is for what that adds until it notices.
-func (c *Config) keptBytes() int64  { return c.cacheBytes() / 2 }
-func (c *Config) dirtyBytes() int64 { return c.cacheBytes() / 6 }

@@ -21,6 +21,16 @@ type Batch struct {
 // NewBatch returns an empty batch.
 func (s *Store) NewBatch() *Batch { return &Batch{s: s} }
 
+// Grow makes room for so many bytes at once, if the batch is empty.
+func (b *Batch) Grow(n int) {
+	if b.b == nil && b.err == nil {
+		b.b = b.s.db.NewBatchWithSize(min(n, MaxBatchBytes))
+	}
+}
+
+// EntryBytes is what an entry takes in a batch beside key and value, at most.
+const EntryBytes = 16
+
 // Set sets the value of a key. Key and value are copied.
 func (b *Batch) Set(partition int32, key, value []byte) {
 	if !b.room(partition, len(key)+len(value)) {

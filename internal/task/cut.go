@@ -20,6 +20,7 @@ func (t *Task) Cut(epoch uint64) (d *Delta, err error) {
 	if t.err != nil {
 		return nil, t.err
 	}
+	d.Entries, t.entries = t.entries, nil
 	for _, s := range t.stateful {
 		if err := s.Cut(d); err != nil {
 			return nil, fmt.Errorf("task %s: hand over state: %w", t.ID(), err)
@@ -46,8 +47,11 @@ func (t *Task) Cut(epoch uint64) (d *Delta, err error) {
 	if len(d.Entries) > 0 || len(d.logOnly) > 0 {
 		d.Touched = true
 	}
-	if t.Spec.Changelog != "" && d.Touched {
+	switch {
+	case t.Spec.Changelog != "" && d.Touched:
 		t.mark(d)
+	case len(d.Entries) == 0:
+		d.Entries, t.entries = nil, d.Entries
 	}
 	d.Marker = t.Marker
 	t.touched, t.moved = false, false
@@ -84,7 +88,7 @@ func (t *Task) mark(d *Delta) {
 		}
 	}
 	t.Marker = m
-	d.sort()
+	t.entries = d.sort()
 	key := MarkerKey(t.Spec.Subtopology)
 	b := append(d.Buf(len(key)+256), key...)
 	d.Put(AppendMarker(b, m), len(key), false, false)

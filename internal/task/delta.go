@@ -79,11 +79,18 @@ func (d *Delta) Take(o *Delta) {
 	*o = Delta{}
 }
 
-// sort puts the entries into key order, which makes the store's insertions cheaper. The changelog needs no order.
-func (d *Delta) sort() {
+// sort puts the entries into key order, which makes the store's insertions cheaper. The changelog needs no order. It returns
+// the list that they were in, to be filled again.
+func (d *Delta) sort() (unsorted []Entry) {
+	unsorted = d.Entries
 	sorted := make([]Entry, 0, len(d.Entries)+len(d.logOnly)+1) // and a marker
 	for _, at := range keysort.Order(len(d.Entries), func(i int) []byte { return d.Entries[i].Key }) {
 		sorted = append(sorted, d.Entries[at])
 	}
 	d.Entries, d.logOnly = append(sorted, d.logOnly...), nil
+	clear(unsorted)
+	if len(unsorted) < cap(unsorted)/8 { // a rare large epoch must not cost memory for ever
+		return nil
+	}
+	return unsorted[:0]
 }

@@ -188,6 +188,7 @@ type Task struct {
 	timed    []Timed
 	wall     []WallTimed
 	stateful []Stateful
+	entries  []Entry // none: what the next Cut fills
 	flushers []Flusher
 	// followers are told the times of records; ahead is the largest so far.
 	followers   []Follower

@@ -1,0 +1,172 @@
+package kafka
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"github.com/pierrec/lz4/v4"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// decompressor decompresses lz4 straight into the memory that the records are read from. A reader of the library takes two
+// blocks of the size that the frame allows for each answer that is decompressed, which is 4 MiB in what Go's clients write,
+// and copies out of them. Everything else is left to the client's own decompressor.
+type decompressor struct {
+	pools *pools // where memory comes from; nil: it is made
+	most  int    // bytes that a batch may decompress to
+	other kgo.Decompressor
+}
+
+// newDecompressor makes one that keeps to the bound among a client's options.
+func newDecompressor(pools *pools, opts ...kgo.Opt) (*decompressor, error) {
+	cl, err := kgo.NewClient(opts...) // does not connect before it is used; kgo.DefaultDecompressor has no bound
+	if err != nil {
+		return nil, err
+	}
+	defer cl.Close()
+	d := &decompressor{pools: pools}
+	d.most, _ = cl.OptValue(kgo.MaxDecompressBatchBytes).(int)
+	d.other, _ = cl.OptValue(kgo.WithDecompressor).(kgo.Decompressor)
+	return d, nil
+}
+
+// Decompress implements kgo.Decompressor.
+func (d *decompressor) Decompress(src []byte, codec kgo.CompressionCodecType) ([]byte, error) {
+	f, ok := frame{}, false
+	if codec == kgo.CodecLz4 {
+		f, ok = parseFrame(src)
+	}
+	if !ok {
+		return d.other.Decompress(src, codec)
+	}
+	dst := d.room(src)
+	for len(f.blocks) > 0 {
+		block, plain := f.next()
+		for {
+			room := dst[len(dst):cap(dst)]
+			n, fits := len(block), len(block) <= len(room)
+			if plain {
+				copy(room, block)
+			} else {
+				var err error
+				n, err = lz4.UncompressBlock(block, room)
+				fits = err == nil
+			}
+			if fits {
+				dst = dst[:len(dst)+n]
+				break
+			}
+			if len(room) >= f.blockSize { // it did not fail for want of room
+				d.giveBack(dst)
+				return nil, errors.New("an lz4 block is damaged, or larger than its frame allows")
+			}
+			dst = d.grow(dst, f.blockSize)
+		}
+		if len(dst) > d.most {
+			d.giveBack(dst)
+			return nil, kgo.ErrMaxDecompress
+		}
+	}
+	return dst, nil
+}
+
+// room returns memory for what is likely to come out of src.
+func (d *decompressor) room(src []byte) []byte {
+	if d.pools != nil {
+		return d.pools.GetDecompressBytes(src, kgo.CodecLz4)
+	}
+	return make([]byte, 0, 4*len(src))
+}
+
+// grow moves dst to where it has twice the room, and no more than another block can fill.
+func (d *decompressor) grow(dst []byte, block int) []byte {
+	n := min(2*cap(dst)+512, len(dst)+block)
+	var larger []byte
+	if d.pools != nil {
+		larger = d.pools.bytes.Get(n)
+	} else {
+		larger = make([]byte, 0, n)
+	}
+	larger = append(larger, dst...)
+	d.giveBack(dst)
+	return larger
+}
+
+func (d *decompressor) giveBack(dst []byte) {
+	if d.pools != nil {
+		d.pools.PutDecompressBytes(dst)
+	}
+}
+
+// frame is an lz4 frame as Kafka's clients write it (https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md): one, of
+// blocks that do not depend on one another. Its checksums are not looked at: that of the batch, which the client has
+// checked, covers them.
+type frame struct {
+	blocks    []byte // what is left of them
+	blockSize int    // bytes that one may decompress to
+	checksums bool   // one follows each block
+}
+
+const (
+	frameMagic   = 0x184d2204
+	plainBlock   = 1 << 31 // in a block's size: it is not compressed
+	blockLength  = 4
+	checksumSize = 4
+)
+
+// parseFrame reads a frame's header and looks whether its blocks fill src. It is false for whatever else src is.
+func parseFrame(src []byte) (f frame, ok bool) {
+	if len(src) < 7 || binary.LittleEndian.Uint32(src) != frameMagic {
+		return f, false
+	}
+	flags, size := src[4], src[5]>>4
+	const version, independent, sums, sized, sum, others = 1 << 6, 1 << 5, 1 << 4, 1 << 3, 1 << 2, 0b10000011
+	if flags&others != 0 || flags&version == 0 || flags&independent == 0 || size < 4 || size > 7 {
+		return f, false
+	}
+	header := 7
+	if flags&sized != 0 {
+		header += 8
+	}
+	f = frame{blockSize: 1 << (2*int(size) + 8), checksums: flags&sums != 0}
+	if len(src) < header {
+		return f, false
+	}
+	rest := src[header:]
+	for at := 0; ; {
+		if len(rest)-at < blockLength {
+			return f, false
+		}
+		n := binary.LittleEndian.Uint32(rest[at:])
+		if n == 0 {
+			f.blocks = rest[:at]
+			at += blockLength
+			if flags&sum != 0 {
+				at += checksumSize
+			}
+			return f, at == len(rest)
+		}
+		at += blockLength
+		if int(n&^plainBlock) > len(rest)-at || n == plainBlock {
+			return f, false
+		}
+		if at += int(n &^ plainBlock); f.checksums {
+			at += checksumSize
+		}
+		if at > len(rest) {
+			return f, false
+		}
+	}
+}
+
+// next returns the next block.
+func (f *frame) next() (block []byte, plain bool) {
+	n := binary.LittleEndian.Uint32(f.blocks)
+	end := blockLength + int(n&^plainBlock)
+	block = f.blocks[blockLength:end]
+	if f.checksums {
+		end += checksumSize
+	}
+	f.blocks = f.blocks[end:]
+	return block, n&plainBlock != 0
+}
