@@ -32,6 +32,7 @@ func main() {
 	flag.Uint64Var(&r.every, "epoch-events", 0, "commit after so many events instead of each second")
 	flag.StringVar(&r.dir, "state", "", "where to make the state directory; default: the system's folder for temporary files")
 	flag.Int64Var(&r.memory, "memory", 1<<30, "memory budget in bytes")
+	warm := flag.Bool("warm-up", false, "run the query once before it is measured, in the same process, as Flink's program does")
 	profile := flag.String("cpuprofile", "", "write a CPU profile to this file")
 	verbose := flag.Bool("v", false, "log")
 	flag.Parse()
@@ -40,6 +41,12 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if *warm {
+		if _, err := r.do(ctx); err != nil {
+			fmt.Fprintln(os.Stderr, "benchmarks/nexmark: warm up:", err)
+			os.Exit(1)
+		}
+	}
 	if err := report(ctx, r, *profile); err != nil {
 		fmt.Fprintln(os.Stderr, "benchmarks/nexmark:", err)
 		os.Exit(1)
