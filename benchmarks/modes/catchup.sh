@@ -4,7 +4,10 @@ mode_of() { case $1 in W2:* | W3:*) echo "${1#*:}, $guarantee" ;; *) echo "$guar
 input_of() { if [[ $1 == W4 ]]; then echo jleft,jright; elif [[ $1 == W5 ]]; then echo events,users; else echo events; fi; }
 
 # Millstream's memory budget in MiB, where less than the default of the program, 256, takes hardly more CPU.
-budget_of() { case $1 in W1) echo 288 ;; W2:update | W5) echo 176 ;; W3:update) echo 160 ;; W4) echo 136 ;; esac; }
+budget_of() { case $1 in W1) echo 288 ;; W2:update | W5) echo 176 ;; W3:update | W4) echo 144 ;; esac; }
+
+# How much garbage it may have, in percent of what is alive, where less than Go's default spares more memory than it costs CPU.
+garbage_of() { case $1 in W4) echo 75 ;; *) echo 100 ;; esac; }
 
 # The command of an engine for a case; it prints one JSON line as the last of its stdout.
 command_of() { # engine case out -> the array cmd, or status 1 if it has no such case
@@ -13,7 +16,7 @@ command_of() { # engine case out -> the array cmd, or status 1 if it has no such
   [[ $w != W4 ]] || n=$((2 * nj))
   case $engine in
     millstream)
-      cmd=("$millstream" -workload "$w" -emit "$emit" -guarantee "$guarantee" -brokers "$brokers" -in "$(input_of "$w")" -out "$out")
+      cmd=(env "GOGC=$(garbage_of "$2")" "$millstream" -workload "$w" -emit "$emit" -guarantee "$guarantee" -brokers "$brokers" -in "$(input_of "$w")" -out "$out")
       local mib=; mib=$(budget_of "$2")
       [[ -z $mib ]] || cmd+=(-memory $((mib << 20)))
       [[ -z $workers ]] || cmd+=(-workers "$workers") ;;
