@@ -41,33 +41,36 @@ func (d *decompressor) Decompress(src []byte, codec kgo.CompressionCodecType) ([
 	}
 	dst := d.room(src)
 	for len(f.blocks) > 0 {
+		var err error
 		block, plain := f.next()
-		for {
-			room := dst[len(dst):cap(dst)]
-			n, fits := len(block), len(block) <= len(room)
-			if plain {
-				copy(room, block)
-			} else {
-				var err error
-				n, err = lz4.UncompressBlock(block, room)
-				fits = err == nil
-			}
-			if fits {
-				dst = dst[:len(dst)+n]
-				break
-			}
-			if len(room) >= f.blockSize { // it did not fail for want of room
-				d.giveBack(dst)
-				return nil, errors.New("an lz4 block is damaged, or larger than its frame allows")
-			}
-			dst = d.grow(dst, f.blockSize)
+		if dst, err = d.appendBlock(dst, block, plain, f.blockSize); err == nil && len(dst) > d.most {
+			err = kgo.ErrMaxDecompress
 		}
-		if len(dst) > d.most {
+		if err != nil {
 			d.giveBack(dst)
-			return nil, kgo.ErrMaxDecompress
+			return nil, err
 		}
 	}
 	return dst, nil
+}
+
+// appendBlock appends what a block decompresses to, which is size at most. How much it is nobody knows before.
+func (d *decompressor) appendBlock(dst, block []byte, plain bool, size int) ([]byte, error) {
+	for {
+		room := dst[len(dst):cap(dst)]
+		if plain && len(block) <= len(room) {
+			return append(dst, block...), nil
+		}
+		if !plain {
+			if n, err := lz4.UncompressBlock(block, room); err == nil {
+				return dst[:len(dst)+n], nil
+			}
+		}
+		if len(room) >= size { // it did not fail for want of room
+			return dst, errors.New("an lz4 block is damaged, or larger than its frame allows")
+		}
+		dst = d.grow(dst, size)
+	}
 }
 
 // room returns memory for what is likely to come out of src.
