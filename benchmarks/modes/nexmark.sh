@@ -1,9 +1,10 @@
 # nexmark.sh - the Nexmark queries in the process, without a broker; sourced by run.sh.
 #
 # Always the 2,000,000 events of the oracle (benchmarks/nexmark/testdata), so that every run of every engine is verified.
-# Flink runs a query in one process, once to warm up and then once for each round. Millstream starts anew for each, and warms up, too. Its
-# garbage may be four times what is alive (GOGC, see docs/performance.md), for which it still takes a part of Flink's memory. Flink has one figure, with a checkpoint each second, beside which both of Millstream's
-# are put: an epoch each second, and one every 10,000 events.
+# Flink runs a query in one process, once to warm up and then once for each round. Millstream starts anew for each, and
+# warms up, too. Its garbage may be four times what is alive (GOGC, see docs/performance.md), for which it still takes a part
+# of Flink's memory. Flink has one figure, with a checkpoint each second, beside which both of Millstream's are put: an epoch
+# each second, and one every 10,000 events.
 nexmark_events=2000000
 nexmark_all=nexmark-q0,nexmark-q1,nexmark-q2,nexmark-q3,nexmark-q4,nexmark-q5,nexmark-q7,nexmark-q8,nexmark-q9,nexmark-q11,nexmark-q13,nexmark-q18,nexmark-q20
 nexmark_jitter=1000

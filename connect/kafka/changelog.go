@@ -192,7 +192,7 @@ func (r *restore) fetch(ctx context.Context) (kgo.FetchPartition, int64, error) 
 	f, next := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{
 		KeepControlRecords: true, Offset: r.pos, IsolationLevel: kgo.ReadCommitted(),
 		Topic: r.p.Stream, Partition: r.p.Index, Pools: []kgo.Pool{recordPool{r.s.pools}},
-	}, &resp.Topics[0].Partitions[0], &decompressor{most: r.s.decompressor.most, other: kgo.DefaultDecompressor()}, nil)
+	}, &resp.Topics[0].Partitions[0], r.s.decompressor.unpooled(), nil)
 	return f, next, f.Err
 }
 

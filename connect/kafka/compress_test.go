@@ -3,7 +3,6 @@ package kafka
 import (
 	"bytes"
 	"fmt"
-	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -14,16 +13,12 @@ import (
 // What is compressed is what the client, and everyone else, reads as lz4. A compressor is used again.
 func TestCompressor(t *testing.T) {
 	c := newCompressor()
-	noise := make([]byte, 3<<20)
-	for i := range noise {
-		noise[i] = byte(rand.Uint32())
-	}
 	for name, src := range map[string][]byte{
 		"nothing":                {},
 		"a byte":                 {7},
 		"less than a block":      bytes.Repeat([]byte("one and the same "), 4000),
 		"many blocks":            bytes.Repeat([]byte("one and the same "), 100_000),
-		"what does not compress": noise,
+		"what does not compress": noise(3 << 20),
 	} {
 		for range 2 {
 			var dst bytes.Buffer

@@ -12,7 +12,7 @@ import (
 // blocks of the size that the frame allows for each answer that is decompressed, which is 4 MiB in what Go's clients write,
 // and copies out of them. Everything else is left to the client's own decompressor.
 type decompressor struct {
-	pools *pools // where memory comes from; nil: it is made
+	pools *pools // where memory comes from
 	most  int    // bytes that a batch may decompress to
 	other kgo.Decompressor
 }
@@ -30,6 +30,13 @@ func newDecompressor(pools *pools, opts ...kgo.Opt) (*decompressor, error) {
 	return d, nil
 }
 
+// unpooled is the same for batches whose memory nobody gives back.
+func (d *decompressor) unpooled() *decompressor {
+	nothing := newPools(0)
+	nothing.grows.Store(4 * 16)
+	return &decompressor{pools: nothing, most: d.most, other: kgo.DefaultDecompressor()}
+}
+
 // Decompress implements kgo.Decompressor.
 func (d *decompressor) Decompress(src []byte, codec kgo.CompressionCodecType) ([]byte, error) {
 	f, ok := frame{}, false
@@ -39,7 +46,7 @@ func (d *decompressor) Decompress(src []byte, codec kgo.CompressionCodecType) ([
 	if !ok {
 		return d.other.Decompress(src, codec)
 	}
-	dst := d.room(src)
+	dst := d.pools.GetDecompressBytes(src, codec)
 	for len(f.blocks) > 0 {
 		var err error
 		block, plain := f.next()
@@ -47,7 +54,7 @@ func (d *decompressor) Decompress(src []byte, codec kgo.CompressionCodecType) ([
 			err = kgo.ErrMaxDecompress
 		}
 		if err != nil {
-			d.giveBack(dst)
+			d.pools.PutDecompressBytes(dst)
 			return nil, err
 		}
 	}
@@ -73,32 +80,11 @@ func (d *decompressor) appendBlock(dst, block []byte, plain bool, size int) ([]b
 	}
 }
 
-// room returns memory for what is likely to come out of src.
-func (d *decompressor) room(src []byte) []byte {
-	if d.pools != nil {
-		return d.pools.GetDecompressBytes(src, kgo.CodecLz4)
-	}
-	return make([]byte, 0, 4*len(src))
-}
-
 // grow moves dst to where it has twice the room, and no more than another block can fill.
 func (d *decompressor) grow(dst []byte, block int) []byte {
-	n := min(2*cap(dst)+512, len(dst)+block)
-	var larger []byte
-	if d.pools != nil {
-		larger = d.pools.bytes.Get(n)
-	} else {
-		larger = make([]byte, 0, n)
-	}
-	larger = append(larger, dst...)
-	d.giveBack(dst)
+	larger := append(d.pools.bytes.Get(min(2*cap(dst)+512, len(dst)+block)), dst...)
+	d.pools.PutDecompressBytes(dst)
 	return larger
-}
-
-func (d *decompressor) giveBack(dst []byte) {
-	if d.pools != nil {
-		d.pools.PutDecompressBytes(dst)
-	}
 }
 
 // frame is an lz4 frame as Kafka's clients write it (https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md): one, of

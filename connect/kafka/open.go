@@ -105,10 +105,12 @@ func (s *session) open(ctx context.Context) error {
 // prepare connects, and verifies all but the right to write.
 func (s *session) prepare(ctx context.Context) error {
 	var err error
-	if s.decompressor, err = newDecompressor(s.pools, append(s.commonOptions(), s.readOptions()...)...); err != nil {
+	opts := append(s.commonOptions(), s.readOptions()...)
+	if s.decompressor, err = newDecompressor(s.pools, opts...); err != nil {
 		return fmt.Errorf("kafka: configure the reading client: %w", err)
 	}
-	if s.data, err = kgo.NewClient(append(s.commonOptions(), s.readOptions()...)...); err != nil {
+	// In front: the one that ClientOptions may name is the one that counts.
+	if s.data, err = kgo.NewClient(append([]kgo.Opt{kgo.WithDecompressor(s.decompressor)}, opts...)...); err != nil {
 		return fmt.Errorf("kafka: configure the reading client: %w", err)
 	}
 	s.adm = kadm.NewClient(s.data)
@@ -261,9 +263,6 @@ func (s *session) readOptions() []kgo.Opt {
 		kgo.FetchMaxPartitionBytes(partition),
 		kgo.WithPools(s.pools),
 		kgo.WithHooks(s.pools),
-	}
-	if s.decompressor != nil { // what ClientOptions name comes behind it
-		opts = append(opts, kgo.WithDecompressor(s.decompressor))
 	}
 	if s.cluster.Profile == Throughput {
 		opts = append(opts, kgo.FetchMinBytes(16<<10), kgo.FetchMaxWait(10*time.Millisecond))

@@ -190,10 +190,10 @@ func (w *writer) write(ctx context.Context, recs []sink.Record) error {
 	}
 	w.pending += len(recs)
 	w.mu.Unlock()
-	h := handed{records: make([]kgo.Record, len(recs))} // the client keeps them until they are acknowledged
-	out := h.records
+	out := make([]kgo.Record, len(recs)) // one allocation; the client keeps them until they are acknowledged
+	var headers []kgo.RecordHeader
 	for i := range recs {
-		h.fill(&out[i], &recs[i])
+		headers = fill(&out[i], &recs[i], headers)
 		w.cl.Produce(ctx, &out[i], w.promise)
 	}
 	return ctx.Err()

@@ -136,7 +136,7 @@ func (s *session) Produce(ctx context.Context, recs []sink.Record) error {
 		h := s.hand(e, len(some))
 		out, promise := h.records, h.promise
 		for i := range some {
-			h.fill(&out[i], &some[i])
+			h.headers = fill(&out[i], &some[i], h.headers)
 			if plant.UncheckedProduce && rand.IntN(2000) == 0 { // a build that does not check needs something to miss
 				promise(&out[i], errPlanted)
 				continue
@@ -172,16 +172,17 @@ func (s *session) expect(n int) (*epoch, error) {
 	return e, nil
 }
 
-// fill makes a record as the client takes it.
-func (h *handed) fill(out *kgo.Record, r *sink.Record) {
+// fill makes a record as the client takes it. Its headers go to the end of a list, which is returned.
+func fill(out *kgo.Record, r *sink.Record, headers []kgo.RecordHeader) []kgo.RecordHeader {
 	*out = kgo.Record{Topic: r.Stream, Partition: r.Partition, Key: r.Key, Value: r.Value, Timestamp: time.UnixMilli(r.Time)}
 	if len(r.Headers) > 0 {
-		from := len(h.headers) // where the list grows, records before this one keep the old one
-		for _, header := range r.Headers {
-			h.headers = append(h.headers, kgo.RecordHeader{Key: header.Key, Value: header.Value})
+		from := len(headers) // where the list grows, records before this one keep the old one
+		for _, h := range r.Headers {
+			headers = append(headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
 		}
-		out.Headers = h.headers[from:len(h.headers):len(h.headers)]
+		out.Headers = headers[from:len(headers):len(headers)]
 	}
+	return headers
 }
 
 var errPlanted = errors.New("a planted failure")

@@ -80,7 +80,7 @@ func TestHandedRecords(t *testing.T) {
 			for j := range i % 4 {
 				r.Headers = append(r.Headers, source.Header{Key: fmt.Sprint(i), Value: []byte{byte(j), byte(round)}})
 			}
-			h.fill(&h.records[i], &r)
+			h.headers = fill(&h.records[i], &r, h.headers)
 		}
 		for i := range h.records {
 			r := &h.records[i]

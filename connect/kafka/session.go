@@ -30,7 +30,7 @@ type session struct {
 	start        string        // names this session in the group
 	handed       []*handed     // to be used again, guarded by writing
 	compressor   *compressor   // of all that is written, unless ClientOptions say otherwise
-	decompressor *decompressor // of all that is read, unless they do; nil until open
+	decompressor *decompressor // of all that is read, unless they do
 
 	data     *kgo.Client // reads what was started, and asks everything else
 	adm      *kadm.Client

@@ -132,7 +132,7 @@ func Source[V any](p *task.Port, s Reader, value codec.Codec[V], at func(V) int6
 
 // KeyedSource decodes a port's records with their keys. gathered takes what a Gather has sent; nil if nothing can.
 func KeyedSource[K comparable, V any](p *task.Port, s Reader, key codec.Codec[K], value codec.Codec[V], gathered func(*task.Ctx, K, []byte), next task.KeyedFn[K, V]) {
-	keys := interner[K]{codec: key}
+	keys := newInterner(key)
 	nullKeys := nullTest[K]() != nil
 	s.nulls = nullTest[V]() != nil
 	hot := &task.HotKeys{}
@@ -224,8 +224,14 @@ func KeyedSource[K comparable, V any](p *task.Port, s Reader, key codec.Codec[K]
 // for every record. It is a direct-mapped cache: a new key takes the place of an old one.
 type interner[K comparable] struct {
 	codec  codec.Codec[K]
-	slots  []interned[K] // grows while keys displace each other, since most tasks see few
+	text   func(K) string // the key itself, if it is text; else nil
+	slots  []interned[K]  // grows while keys displace each other, since most tasks see few
 	misses int
+}
+
+func newInterner[K comparable](c codec.Codec[K]) interner[K] {
+	text, _ := any(func(k string) string { return k }).(func(K) string)
+	return interner[K]{codec: c, text: text}
 }
 
 // interned is a key and its bytes; none, if there are no bytes.
@@ -253,8 +259,8 @@ func (n *interner[K]) decode(b []byte) (K, error) {
 	if err != nil {
 		return k, err
 	}
-	if text, ok := any(k).(string); ok && text == string(b) {
-		*s = interned[K]{text, k} // one copy serves for both
+	if n.text != nil && n.text(k) == string(b) {
+		*s = interned[K]{n.text(k), k} // one copy serves for both
 	} else {
 		*s = interned[K]{string(b), k}
 	}

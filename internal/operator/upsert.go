@@ -82,7 +82,7 @@ func (o *Upsert[K, V]) Put(c *task.Ctx, k K, v *V) {
 // TableSource decodes a port's records into rows: a null value deletes one. at is the time of a value, if it is not the
 // record's; a deletion has the record's.
 func TableSource[K comparable, V any](p *task.Port, s Reader, key codec.Codec[K], value codec.Codec[V], at func(V) int64, put func(c *task.Ctx, k K, v *V)) {
-	keys := interner[K]{codec: key}
+	keys := newInterner(key)
 	p.Op, p.Keys = s.Op, key.Name()
 	p.Run = func(c *task.Ctx, r *source.Record) {
 		c.Enter(s.Op)

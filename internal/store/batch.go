@@ -28,8 +28,8 @@ func (b *Batch) Grow(n int) {
 	}
 }
 
-// EntryBytes is what an entry takes in a batch beside key and value, at most.
-const EntryBytes = 16
+// EntryBytes is more than an entry takes in a batch beside key and value: kind, lengths, prefixes.
+const EntryBytes = 32
 
 // Set sets the value of a key. Key and value are copied.
 func (b *Batch) Set(partition int32, key, value []byte) {
@@ -91,8 +91,7 @@ func (b *Batch) room(partition int32, n int) bool {
 	if b.err = checkPartition(partition); b.err != nil {
 		return false
 	}
-	const overhead = 32 // of an entry: kind, lengths, prefixes
-	if n > MaxBatchBytes || b.Len() > MaxBatchBytes-n-overhead {
+	if n > MaxBatchBytes || b.Len() > MaxBatchBytes-n-EntryBytes {
 		b.err = fmt.Errorf("%w: more than %d bytes: commit more often", ErrTooLarge, MaxBatchBytes)
 		return false
 	}

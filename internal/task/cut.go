@@ -50,7 +50,7 @@ func (t *Task) Cut(epoch uint64) (d *Delta, err error) {
 	switch {
 	case t.Spec.Changelog != "" && d.Touched:
 		t.mark(d)
-	case len(d.Entries) == 0:
+	case len(d.Entries) == 0: // nothing was put into the list
 		d.Entries, t.entries = nil, d.Entries
 	}
 	d.Marker = t.Marker
