@@ -275,8 +275,9 @@ func (s *Store) nameDB() (string, error) {
 	id := uuid.NewString()
 	done := make(chan error, 1)
 	go func() { // a goroutine that fails to write does not return; see guard
-		defer s.leave()
-		done <- s.db.Set(ownKey, []byte(id), pebble.Sync)
+		err := s.db.Set(ownKey, []byte(id), pebble.Sync)
+		s.leave() // before the call returns: no call is under way then
+		done <- err
 	}()
 	select {
 	case err := <-done:
