@@ -83,10 +83,14 @@ func (r *trial) run(d *streamtest.Driver) {
 	d.Advance(ms(100_000))
 }
 
-var seeds = flag.Int("trials", 60, "how many random trials each property test makes")
+var seeds = flag.Int("trials", 60, "how many random trials each property test makes, with -short a quarter of them")
 
 func trials(t *testing.T, f func(t *testing.T, r *trial)) {
-	for seed := range *seeds {
+	n := *seeds
+	if testing.Short() {
+		n = (n + 3) / 4
+	}
+	for seed := range n {
 		t.Run(strconv.Itoa(seed), func(t *testing.T) { f(t, newTrial(uint64(seed))) })
 	}
 }
