@@ -128,20 +128,25 @@ func (o *keyWindows[K, A]) release(e *entry[K, []span[A]]) {
 	}
 }
 
-// keep makes list the windows of the key.
+// keep makes list the windows of the key, and sees to it that they are looked at in time.
 func (o *keyWindows[K, A]) keep(e *entry[K, []span[A]], list []span[A]) {
+	o.put(e, list)
+	if e.live {
+		o.reschedule(e)
+	} else {
+		o.schedule.forget(e.key)
+	}
+}
+
+// put makes list the windows of the key. The schedule knows when to look at the first of them, or at something before it.
+func (o *keyWindows[K, A]) put(e *entry[K, []span[A]], list []span[A]) {
 	e.val, e.live = list, len(list) > 0
 	if !e.live {
 		e.val = nil
-		o.schedule.forget(e.key)
 	}
 	o.table.touch(e)
-	if !e.live {
-		return
-	}
-	o.reschedule(e)
-	for i := range list {
-		if list[i].waits {
+	for i := range e.val {
+		if e.val[i].waits {
 			o.waiting[e.key] = struct{}{}
 			o.paced.wait(o.clock, o.watermark())
 			break

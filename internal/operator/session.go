@@ -2,6 +2,7 @@ package operator
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/millstream-go/millstream/internal/plant"
@@ -55,8 +56,10 @@ func (o *Session[K, A]) Process(c *task.Ctx, k K) {
 		j++
 	}
 	s := &o.work
+	scheduled := int64(math.MaxInt64) // when the key is looked at, at the latest
 	switch {
 	case i < j:
+		scheduled = o.windows.needed(&list[i])
 		c.Pass(o.windows.Op)
 		from, to = min(from, list[i].from), max(to, list[j-1].to)
 		o.merged(c, k, list[i:j], from)
@@ -78,8 +81,12 @@ func (o *Session[K, A]) Process(c *task.Ctx, k K) {
 	} else {
 		list = slices.Replace(list, i, j, *s)
 	}
-	*s = span[A]{} // what it holds is the session's alone
-	o.windows.keep(e, list)
+	*s = span[A]{}                               // what it holds is the session's alone
+	if o.windows.needed(&list[i]) >= scheduled { // most only grow
+		o.windows.put(e, list)
+	} else {
+		o.windows.keep(e, list)
+	}
 	o.windows.updated(c, k, &e.val[i])
 	if fires {
 		o.windows.fire(c, k, e, i)
