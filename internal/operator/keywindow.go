@@ -328,8 +328,7 @@ func (o *keyWindows[K, A]) Flush(c *task.Ctx) {
 		}
 	}
 	o.retracted = nil
-	for _, i := range o.table.changed {
-		e := o.table.slot(i)
+	for _, e := range o.table.changed {
 		for j := range e.val {
 			s := &e.val[j]
 			if s.changed && o.shown(s) && !emit(e.key, s, false) {
@@ -393,8 +392,8 @@ func (o *keyWindows[K, A]) Restore(m *task.Marker) error {
 // Cut implements task.Stateful.
 func (o *keyWindows[K, A]) Cut(d *task.Delta) error {
 	n := 0
-	for _, i := range o.table.changed {
-		n += len(o.table.slot(i).val)
+	for _, e := range o.table.changed {
+		n += len(e.val)
 	}
 	if len(o.table.changed) > 0 {
 		o.spans = 1 + n/len(o.table.changed)

@@ -272,8 +272,8 @@ func (o *Detect[K, V]) Restore(m *task.Marker) error {
 func (o *Detect[K, V]) Cut(d *task.Delta) error {
 	var v V
 	bulk, n := 0, 0
-	for _, i := range o.table.changed {
-		if e := o.table.slot(i); e.live {
+	for _, e := range o.table.changed {
+		if e.live {
 			events, nodes, runs := e.val.Size()
 			bulk += 200 + events*(int(unsafe.Sizeof(v))+64) + nodes*24 + runs*48
 			n++

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/millstream-go/millstream/internal/task"
 	"github.com/millstream-go/millstream/onerror"
@@ -221,9 +222,11 @@ func KeyedSource[K comparable, V any](p *task.Port, s Reader, key codec.Codec[K]
 }
 
 // interner decodes keys and remembers the last ones by their bytes, so that a key that comes often is not made again
-// for every record. It is a direct-mapped cache: a new key takes the place of an old one.
+// for every record. It is a direct-mapped cache: a new key takes the place of an old one. Numbers, and arrays of them such as a
+// UUID, are quicker made than found.
 type interner[K comparable] struct {
 	codec  codec.Codec[K]
+	number bool
 	text   func(K) string // the key itself, if it is text; else nil
 	slots  []interned[K]  // grows while keys displace each other, since most tasks see few
 	misses int
@@ -231,7 +234,16 @@ type interner[K comparable] struct {
 
 func newInterner[K comparable](c codec.Codec[K]) interner[K] {
 	text, _ := any(func(k string) string { return k }).(func(K) string)
-	return interner[K]{codec: c, text: text}
+	return interner[K]{codec: c, text: text, number: number(reflect.TypeFor[K]())}
+}
+
+func number(t reflect.Type) bool {
+	switch k := t.Kind(); {
+	case k == reflect.Array:
+		return number(t.Elem())
+	default:
+		return k >= reflect.Bool && k <= reflect.Complex128
+	}
 }
 
 // interned is a key and its bytes; none, if there are no bytes.
@@ -246,6 +258,9 @@ const (
 )
 
 func (n *interner[K]) decode(b []byte) (K, error) {
+	if n.number {
+		return n.codec.Decode(b)
+	}
 	if n.misses >= 2*len(n.slots) && len(n.slots) < mostInterned {
 		n.slots = make([]interned[K], max(4*len(n.slots), fewestInterned))
 		n.misses = 0

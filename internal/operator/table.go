@@ -25,7 +25,7 @@ type table[K comparable, A any] struct {
 	pages    [][]entry[K, A] // pages never move, so that a *A stays good while a user's function holds it
 	used     uint32          // slots handed out so far
 	free     []uint32
-	changed  []uint32
+	changed  []*entry[K, A]
 	dead     []K // deleted, and handed over as such
 	complete bool
 	had      *keyFilter[K] // nil: there may be any keys in the store, or, if it is complete, none that are not here
@@ -127,7 +127,7 @@ func (t *table[K, A]) remove(e *entry[K, A]) {
 func (t *table[K, A]) touch(e *entry[K, A]) {
 	if !e.changed {
 		e.changed = true
-		t.changed = append(t.changed, t.index[e.key])
+		t.changed = append(t.changed, e)
 	}
 }
 
@@ -290,8 +290,7 @@ func (s *backing[K, A]) cut(t *table[K, A], d *task.Delta, start int64) error {
 	if len(t.changed) > 0 && !s.written.noted {
 		s.written.note(d, appendWrittenKey(d.Buf(256), s.id), s.keys.Name())
 	}
-	for _, i := range t.changed {
-		e := t.slot(i)
+	for _, e := range t.changed {
 		if !e.changed {
 			continue
 		}
@@ -318,6 +317,7 @@ func (s *backing[K, A]) cut(t *table[K, A], d *task.Delta, start int64) error {
 			t.dead = append(t.dead, e.key)
 		}
 	}
+	clear(t.changed)
 	t.changed = t.changed[:0]
 	return nil
 }

@@ -62,7 +62,7 @@ type pane[K comparable, A any] struct {
 	saved bool  // some of it has reached the store, or will
 	ahead prefetch[K, A]
 	// unsent are the entries that OnCommit is to emit.
-	unsent []uint32
+	unsent []*entry[K, A]
 }
 
 // dropped is a window that was deleted since the last cut.
@@ -346,7 +346,7 @@ func keysOf[K comparable, V any](m map[K]V) func(func(K) bool) {
 func (o *Windowed[K, A]) waits(c *task.Ctx, p *pane[K, A], e *entry[K, A]) {
 	if o.OnCommit != nil && !e.unsent {
 		e.unsent = true
-		p.unsent = append(p.unsent, p.index[e.key])
+		p.unsent = append(p.unsent, e)
 	}
 	if o.OnPace != nil && !e.waits {
 		o.pace(c, e, p.start)
@@ -355,8 +355,7 @@ func (o *Windowed[K, A]) waits(c *task.Ctx, p *pane[K, A], e *entry[K, A]) {
 
 // commit emits what has changed in a window since it was last called.
 func (o *Windowed[K, A]) commit(c *task.Ctx, p *pane[K, A]) {
-	for _, i := range p.unsent {
-		e := p.slot(i)
+	for _, e := range p.unsent {
 		e.unsent = false
 		key, err := o.store.keys.Append(o.store.buf[:0], e.key)
 		o.store.buf = key
@@ -370,6 +369,7 @@ func (o *Windowed[K, A]) commit(c *task.Ctx, p *pane[K, A]) {
 		o.OnCommit(c, e.key, o.span(p.start, e.revision), e.val)
 		c.Time, c.Key, c.Headers = t, k, h
 	}
+	clear(p.unsent)
 	p.unsent = p.unsent[:0]
 }
 

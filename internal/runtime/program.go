@@ -101,18 +101,23 @@ type Config struct {
 
 // What the memory budget is divided into; docs/architecture.md has the table. Whatever is on Go's heap counts twice, since
 // garbage may grow to as much before it is collected.
-func (c *Config) fetchBytes() int64  { return c.divided() / 24 } // in the ports' queues
-func (c *Config) keptBytes() int64   { return c.divided() / 14 } // in all tasks' caches, when an epoch is applied
-func (c *Config) outputBytes() int64 { return c.divided() / 24 } // of the next epoch, while one is committed
-func (c *Config) storeBytes() int64  { return c.divided() / 5 }  // block cache and memtables
+func (c *Config) fetchBytes() int64  { return min(c.divided()/24, mostQueued) } // in the ports' queues
+func (c *Config) outputBytes() int64 { return c.fetchBytes() }                  // of the next epoch, while one is committed
+func (c *Config) storeBytes() int64  { return c.divided() / 5 }                 // block cache and memtables
+
+// mostQueued is beyond what any queue of a budget of 3 GiB has. Longer ones make nothing faster.
+const mostQueued = 128 << 20
+
+// keptBytes is for all tasks' caches, when an epoch is applied. What the four kinds of queues spare of a large budget is theirs.
+func (c *Config) keptBytes() int64 { return c.divided()/14 + 4*(c.divided()/24-c.fetchBytes()) }
 
 // dirtyBytes is what an epoch may change in the caches before it is ended early. When the next one has changed twice as much, no task
 // steps until it is applied. A smaller share makes short epochs, which cost more than a smaller cache does.
 func (c *Config) dirtyBytes() int64 { return c.divided() / 20 }
 
-// There are two memtables. A larger one than 64 MiB costs more than it spares: the places where its list is searched are no longer in the
+// There are two memtables. A larger one than 32 MiB costs more than it spares: the places where its list is searched are no longer in the
 // processor's cache.
-func (c *Config) memTableBytes() int64   { return min(c.storeBytes()/3, 64<<20) }
+func (c *Config) memTableBytes() int64   { return min(c.storeBytes()/3, 32<<20) }
 func (c *Config) blockCacheBytes() int64 { return c.storeBytes() - 2*c.memTableBytes() }
 
 // ownBytes is what an application takes whatever it does: the program and its runtime, and the client's compressors.

@@ -9,6 +9,8 @@ import (
 // What an application takes whatever it does is in its budget, and leaves at least half of it.
 func TestBudgetLessTheProgramItself(t *testing.T) {
 	for _, c := range []struct{ budget, divided int64 }{
+		{1 << 40, 1<<40 - 48<<20},
+		{12 << 30, 12<<30 - 48<<20},
 		{1 << 30, 1<<30 - 48<<20},
 		{256 << 20, 208 << 20},
 		{96 << 20, 48 << 20},
