@@ -338,11 +338,10 @@ func (o *Cells[K, S, V]) Applied(epoch uint64) {
 	o.table.applied(epoch)
 	for k, subs := range o.fresh {
 		subs = slices.DeleteFunc(subs, func(s S) bool {
-			i, ok := o.table.index[cell[K, S]{k, s}]
-			if !ok {
+			e := o.table.peek(cell[K, S]{k, s})
+			if e == nil {
 				return true
 			}
-			e := o.table.slot(i)
 			e.listed = !e.live || e.changed || e.epoch > epoch
 			return !e.listed
 		})

@@ -94,7 +94,7 @@ func (x *prefetch[K, A]) pauses(t *table[K, A]) bool {
 		seen, asked := 0, 0
 		for at := 0; at < len(x.list); at += len(x.list)/64 + 1 {
 			seen++
-			if i, ok := t.index[x.list[at].key]; ok && t.slot(i).recent {
+			if e := t.peek(x.list[at].key); e != nil && e.recent {
 				asked++
 			}
 		}

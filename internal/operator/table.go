@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"unsafe"
 
@@ -21,7 +22,8 @@ import (
 // may ask the store, which holds just the applied epochs. A complete table holds every entry of the store, and never
 // asks. One that was complete until entries were evicted asks only for keys that it has had.
 type table[K comparable, A any] struct {
-	index    map[K]uint32
+	index    index
+	seed     maphash.Seed
 	pages    [][]entry[K, A] // pages never move, so that a *A stays good while a user's function holds it
 	used     uint32          // slots handed out so far
 	free     []uint32
@@ -56,7 +58,7 @@ const (
 )
 
 func newTable[K comparable, A any](complete bool) *table[K, A] {
-	return &table[K, A]{index: map[K]uint32{}, complete: complete}
+	return &table[K, A]{seed: maphash.MakeSeed(), complete: complete}
 }
 
 func (t *table[K, A]) slot(i uint32) *entry[K, A] {
@@ -69,24 +71,36 @@ func (t *table[K, A]) slot(i uint32) *entry[K, A] {
 
 // lookup finds an entry, live or dead.
 func (t *table[K, A]) lookup(k K) *entry[K, A] {
-	i, ok := t.index[k]
-	if !ok {
-		return nil
+	e := t.peek(k)
+	if e != nil {
+		e.recent = true
 	}
-	e := t.slot(i)
-	e.recent = true
 	return e
 }
+
+// peek is lookup by one who does not use the entry.
+func (t *table[K, A]) peek(k K) *entry[K, A] {
+	for p := t.index.probe(maphash.Comparable(t.seed, k)); ; {
+		i, ok := t.index.next(&p)
+		if !ok {
+			return nil
+		}
+		if e := t.slot(i); e.key == k {
+			return e
+		}
+	}
+}
+
+// size is how many entries there are, live or dead.
+func (t *table[K, A]) size() int { return t.index.used }
 
 // absent says that the store does not have a key either that lookup has not found.
 func (t *table[K, A]) absent(k K) bool { return t.complete || t.had != nil && !t.had.has(k) }
 
 // lack says that from now on the store has entries that the table, which was complete, does not have.
 func (t *table[K, A]) lack() {
-	t.complete, t.had = false, newKeyFilter[K](2*len(t.index))
-	for k := range t.index {
-		t.had.add(k)
-	}
+	t.complete, t.had = false, newKeyFilter[K](2*t.size())
+	t.each(func(e *entry[K, A]) { t.had.add(e.key) })
 }
 
 // insert adds an entry that is not there.
@@ -111,16 +125,24 @@ func (t *table[K, A]) insert(k K) *entry[K, A] {
 	}
 	e := t.slot(i)
 	*e = entry[K, A]{key: k, recent: true}
-	t.index[k] = i
+	t.index.add(maphash.Comparable(t.seed, k), i)
 	return e
 }
 
 func (t *table[K, A]) remove(e *entry[K, A]) {
-	i := t.index[e.key]
-	delete(t.index, e.key)
+	for p := t.index.probe(maphash.Comparable(t.seed, e.key)); ; {
+		i, ok := t.index.next(&p)
+		if !ok {
+			return
+		}
+		if t.slot(i) == e {
+			t.index.remove(p)
+			t.free = append(t.free, i)
+			break
+		}
+	}
 	t.shape++
 	*e = entry[K, A]{}
-	t.free = append(t.free, i)
 }
 
 // touch puts the entry on the list of changes.
@@ -131,10 +153,15 @@ func (t *table[K, A]) touch(e *entry[K, A]) {
 	}
 }
 
-// each calls f for every entry; f may remove the one it was given.
+// each calls f for every entry; f may remove the one it was given. What a removal moves has been visited then: the places are
+// visited downwards from a free one.
 func (t *table[K, A]) each(f func(e *entry[K, A])) {
-	for _, i := range t.index {
-		f(t.slot(i))
+	n := len(t.index.places)
+	from := slices.Index(t.index.places, 0)
+	for i := range n {
+		if place := t.index.places[(from-i+n)%n]; place != 0 {
+			f(t.slot(uint32(place) - 1))
+		}
 	}
 }
 
@@ -339,14 +366,14 @@ func (t *table[K, A]) applied(epoch uint64) {
 }
 
 // size is about how many bytes the entries of a table take.
-func (s *backing[K, A]) size(t *table[K, A]) int { return len(t.index)*s.entrySize() + t.had.bytes() }
+func (s *backing[K, A]) size(t *table[K, A]) int { return t.size()*s.entrySize() + t.had.bytes() }
 
 func (s *backing[K, A]) entrySize() int { return s.bareSize() + s.valBulk.bytes() }
 
-// bareSize is entrySize without what a value has behind its pointers.
+// bareSize is entrySize without what a value has behind its pointers. An entry's part of the index, the list of changes and what of
+// pages and places is free are in the 48 bytes.
 func (s *backing[K, A]) bareSize() int {
-	var k K
-	return int(unsafe.Sizeof(entry[K, A]{})) + int(unsafe.Sizeof(k)) + 48 + s.keyBulk.bytes()
+	return int(unsafe.Sizeof(entry[K, A]{})) + 48 + s.keyBulk.bytes()
 }
 
 // evict drops up to n clean entries, those that were not used since the hand last passed first, and more for the room that
