@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"math"
 	"slices"
 	"unsafe"
 
@@ -40,7 +41,7 @@ type entry[K comparable, A any] struct {
 	val      A
 	time     int64  // largest event time among the records in val
 	revision uint64 // changes so far
-	epoch    uint64 // that the entry was last handed over in
+	epoch    uint64 // that the entry was last handed over in; vacant: there is no entry
 	live     bool   // it has a value
 	changed  bool   // it is in the table's list of changes
 	logged   bool   // it has reached the changelog
@@ -50,6 +51,8 @@ type entry[K comparable, A any] struct {
 	absent   bool   // it was looked up ahead, and was not in the store
 	listed   bool   // it is among the cells that the store may not have as they are; see Cells
 }
+
+const vacant = math.MaxUint64
 
 // The first page is small, because most windows are; the others hold pageSize entries.
 const (
@@ -142,7 +145,7 @@ func (t *table[K, A]) remove(e *entry[K, A]) {
 		}
 	}
 	t.shape++
-	*e = entry[K, A]{}
+	*e = entry[K, A]{epoch: vacant}
 }
 
 // touch puts the entry on the list of changes.
@@ -153,14 +156,11 @@ func (t *table[K, A]) touch(e *entry[K, A]) {
 	}
 }
 
-// each calls f for every entry; f may remove the one it was given. What a removal moves has been visited then: the places are
-// visited downwards from a free one.
+// each calls f for every entry, in the order in which they lie in memory; f may remove the one it was given.
 func (t *table[K, A]) each(f func(e *entry[K, A])) {
-	n := len(t.index.places)
-	from := slices.Index(t.index.places, 0)
-	for i := range n {
-		if place := t.index.places[(from-i+n)%n]; place != 0 {
-			f(t.slot(uint32(place) - 1))
+	for i := range t.used {
+		if e := t.slot(i); e.epoch != vacant {
+			f(e)
 		}
 	}
 }
