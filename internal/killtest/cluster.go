@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,10 +74,31 @@ func (c *cluster) deleteTopics(ctx context.Context) {
 	_, _ = c.adm.DeleteTopics(ctx, names...)
 }
 
+// ask asks until there is an answer: a broker that has been away may cut a connection yet that the client takes for good.
+func ask[T any](ctx context.Context, doing string, f func() (T, error)) (T, error) {
+	for end := time.Now().Add(15 * time.Second); ; {
+		answer, err := f()
+		if err == nil {
+			return answer, nil
+		}
+		if time.Now().After(end) || pause(ctx, 500*time.Millisecond) != nil {
+			return answer, fmt.Errorf("%s: %w", doing, err)
+		}
+	}
+}
+
+// offsets is a question for ask: one of the client's lists, none of which has failed for a partition.
+func offsets(ctx context.Context, list func(context.Context, ...string) (kadm.ListedOffsets, error), topics ...string) func() (kadm.ListedOffsets, error) {
+	return func() (kadm.ListedOffsets, error) {
+		l, err := list(ctx, topics...)
+		return l, cmp.Or(err, l.Error())
+	}
+}
+
 // inputs are the topics whose positions the application commits: those that are sent to, and its own.
 func (c *cluster) inputs(ctx context.Context) ([]string, error) {
 	names := []string{c.topic(topicIn), c.topic(topicKeyed)}
-	listed, err := c.adm.ListTopics(ctx)
+	listed, err := ask(ctx, "list the topics", func() (kadm.TopicDetails, error) { return c.adm.ListTopics(ctx) })
 	for _, t := range listed.Names() {
 		if strings.HasPrefix(t, c.prefix+"-") && strings.HasSuffix(t, "-repartition") {
 			names = append(names, t)
@@ -92,21 +114,15 @@ func (c *cluster) lag(ctx context.Context) (lag int64, unstable bool, err error)
 	if err != nil {
 		return 0, false, err
 	}
-	ends, err := c.adm.ListEndOffsets(ctx, inputs...)
-	if err == nil {
-		err = ends.Error()
-	}
+	ends, err := ask(ctx, "list the ends of the inputs", offsets(ctx, c.adm.ListEndOffsets, inputs...))
 	if err != nil {
 		return 0, false, err
 	}
-	stable, err := c.adm.ListCommittedOffsets(ctx, inputs...)
-	if err == nil {
-		err = stable.Error()
-	}
+	stable, err := ask(ctx, "list the stable ends of the inputs", offsets(ctx, c.adm.ListCommittedOffsets, inputs...))
 	if err != nil {
 		return 0, false, err
 	}
-	done, err := c.adm.FetchOffsets(ctx, c.prefix)
+	done, err := ask(ctx, "fetch the group's offsets", func() (kadm.OffsetResponses, error) { return c.adm.FetchOffsets(ctx, c.prefix) })
 	if err != nil {
 		return 0, false, err
 	}
@@ -167,17 +183,11 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // read returns all committed records of a topic, by partition, as a reader of the results would see them.
 func (c *cluster) read(ctx context.Context, topic string) ([][]*kgo.Record, error) {
-	ends, err := c.adm.ListEndOffsets(ctx, topic)
-	if err == nil {
-		err = ends.Error()
-	}
+	ends, err := ask(ctx, "list the ends of "+topic, offsets(ctx, c.adm.ListEndOffsets, topic))
 	if err != nil {
 		return nil, err
 	}
-	starts, err := c.adm.ListStartOffsets(ctx, topic)
-	if err == nil {
-		err = starts.Error()
-	}
+	starts, err := ask(ctx, "list the beginnings of "+topic, offsets(ctx, c.adm.ListStartOffsets, topic))
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/fnv"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -31,7 +32,7 @@ func storeID(name string) uint32 {
 }
 
 func (o *oracle) state(ctx context.Context, c *cluster) error {
-	topics, err := c.adm.ListTopics(ctx)
+	topics, err := ask(ctx, "list the topics", func() (kadm.TopicDetails, error) { return c.adm.ListTopics(ctx) })
 	if err != nil {
 		return err
 	}

@@ -84,7 +84,7 @@ func (d *driver) muchState(ctx context.Context) error {
 	d.load.pace(3 * d.rate)
 	defer d.load.pace(d.rate)
 	for end := time.Now().Add(3 * time.Minute); time.Now().Before(end); {
-		ends, err := c.adm.ListEndOffsets(ctx, c.topic("by-key-changelog"), c.topic("totals-by-key-changelog"), c.topic(c.prefix+"-keyed-changelog"))
+		ends, err := ask(ctx, "list the ends of the changelogs", offsets(ctx, c.adm.ListEndOffsets, c.topic("by-key-changelog"), c.topic("totals-by-key-changelog"), c.topic(c.prefix+"-keyed-changelog")))
 		if err != nil {
 			return err
 		}
