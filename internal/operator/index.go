@@ -39,6 +39,9 @@ func (x *index) next(p *probe) (slot uint32, ok bool) {
 	}
 }
 
+// first returns what is in the place where a hash belongs: mostly its slot's number plus one, in the lower half.
+func (x *index) first(hash uint64) uint64 { return x.places[uint32(hash)&uint32(len(x.places)-1)] }
+
 // add adds a slot.
 func (x *index) add(hash uint64, slot uint32) {
 	if x.used >= len(x.places)/4*3 {

@@ -2,6 +2,7 @@ package operator
 
 import (
 	"fmt"
+	"hash/maphash"
 
 	"github.com/millstream-go/millstream/internal/task"
 )
@@ -10,6 +11,8 @@ import (
 // next records of a partition are at hand, the keys that they will ask for are looked up together before the first of them is run: in the
 // store's order, by one iterator. It is a guess that costs time if it is wrong, and
 // nothing else, since the table is a cache: a record finds there what it needs, or reads it itself.
+//
+// A large table that has everything is far away too, from the processor; see approach.
 
 const (
 	fewestPrefetched = 16 // keys that make it worth to open an iterator
@@ -24,6 +27,9 @@ type prefetch[K comparable, A any] struct {
 	sorted [][]byte
 	ranks  ranks
 	paused int
+
+	places []uint64 // of the keys in the table's index
+	asked  uint64   // how many look-ups there had been before the last call
 }
 
 type prefetched[K comparable] struct {
@@ -34,7 +40,7 @@ type prefetched[K comparable] struct {
 // prefetch looks up the keys of a port's next records in a table, if that may lack what the store has. start counts for
 // windows only.
 func (s *backing[K, A]) prefetch(x *prefetch[K, A], t *table[K, A], start int64, p *task.Port, n int, key func(i int) []byte) (err error) {
-	if t.complete || n < fewestPrefetched || p.Keys != s.keys.Name() || x.pauses(t) {
+	if n < fewestPrefetched || p.Keys != s.keys.Name() {
 		return nil
 	}
 	defer func() {
@@ -42,6 +48,13 @@ func (s *backing[K, A]) prefetch(x *prefetch[K, A], t *table[K, A], start int64,
 			err = nil
 		}
 	}()
+	if t.complete {
+		s.approach(x, t, n, key)
+		return nil
+	}
+	if x.pauses(t) {
+		return nil
+	}
 	for i := range n {
 		b := key(i)
 		if b == nil {
@@ -82,6 +95,48 @@ func (s *backing[K, A]) prefetch(x *prefetch[K, A], t *table[K, A], start int64,
 		return fmt.Errorf("store %s: %w", s.name, err)
 	}
 	return nil
+}
+
+// manyEntries do not fit the cache that a core of the processor has for itself. Each look-up waits for memory then, twice: for the index, and for the entry.
+const manyEntries = 1 << 14
+
+// approach has the processor fetch the entries of keys from memory. It fetches many at a time, unless what comes next depends on what
+// is on its way; so first all places in the index are read, then all entries. Records that need them find them near.
+func (s *backing[K, A]) approach(x *prefetch[K, A], t *table[K, A], n int, key func(i int) []byte) {
+	switch {
+	case t.size() < manyEntries:
+		return
+	case x.paused > 0:
+		x.paused--
+		return
+	case x.table == t && 4*(t.asked-x.asked) < uint64(len(x.list)): // few of the last ones were asked for
+		x.table, x.paused = nil, pausePrefetch
+		return
+	}
+	x.list, x.places = x.list[:0], x.places[:0]
+	for i := range n {
+		b := key(i)
+		if b == nil {
+			continue
+		}
+		if k, err := s.keys.Decode(b); err == nil {
+			x.list = append(x.list, prefetched[K]{key: k})
+			x.places = append(x.places, t.index.first(maphash.Comparable(t.seed, k)))
+		}
+	}
+	there := 0
+	for i, place := range x.places {
+		if place == 0 {
+			continue
+		}
+		if e := t.slot(uint32(place) - 1); e.live && e.key == x.list[i].key {
+			there++
+		}
+	}
+	x.table, x.asked = t, t.asked
+	if 8*there < n { // new keys, which will lie where memory was just made
+		x.paused = pausePrefetch
+	}
 }
 
 // pauses begins a list, unless few keys of the last one were asked for.

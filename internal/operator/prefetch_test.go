@@ -185,6 +185,59 @@ func (p panicking) Decode(b []byte) (int64, error) {
 	return p.Codec.Decode(b)
 }
 
+// The entries of a large table that is complete are fetched from memory ahead, as long as records ask for them.
+func TestApproach(t *testing.T) {
+	large := func() (*task.Port, *rows[int64, int64]) {
+		p, r := ahead(t, &shelved{entries: map[string]string{}}, 1<<30)
+		for i := range int64(manyEntries) {
+			e := r.add(i)
+			e.val, e.live = i, true
+		}
+		return p, r
+	}
+
+	t.Run("asked for", func(t *testing.T) {
+		p, r := large()
+		for i := range int64(4) {
+			require.NoError(t, lookAhead(r, p, append(keysOfRecords(from(40*i, 40)...), source.Record{}, source.Record{Key: []byte("short")})))
+			require.Len(t, r.ahead.places, 40)
+			require.Zero(t, r.ahead.paused)
+			for k := range int64(40) {
+				require.Equal(t, 40*i+k, r.table.lookup(40*i+k).val)
+			}
+		}
+	})
+
+	t.Run("behind a filter", func(t *testing.T) {
+		p, r := large()
+		require.NoError(t, lookAhead(r, p, keysOfRecords(from(0, 40)...)))
+		for k := range int64(9) {
+			r.table.lookup(k)
+		}
+		require.NoError(t, lookAhead(r, p, keysOfRecords(from(40, 50)...)))
+		require.Equal(t, pausePrefetch, r.ahead.paused)
+		for range pausePrefetch {
+			require.NoError(t, lookAhead(r, p, keysOfRecords(from(40, 50)...)))
+		}
+		require.Len(t, r.ahead.places, 40)
+		require.NoError(t, lookAhead(r, p, keysOfRecords(from(40, 50)...)))
+		require.Len(t, r.ahead.places, 50, "it is tried again")
+	})
+
+	t.Run("new keys", func(t *testing.T) {
+		p, r := large()
+		require.NoError(t, lookAhead(r, p, keysOfRecords(append(from(0, 4), from(manyEntries, 40)...)...)))
+		require.Equal(t, pausePrefetch, r.ahead.paused)
+	})
+
+	t.Run("a small table", func(t *testing.T) {
+		p, r := large()
+		r.table.remove(r.table.lookup(0))
+		require.NoError(t, lookAhead(r, p, keysOfRecords(from(0, 40)...)))
+		require.Empty(t, r.ahead.places)
+	})
+}
+
 // Rows that are looked up ahead or not, changed, deleted, committed and dropped in any order are those of a map.
 func TestPrefetchedRowsEqualAMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

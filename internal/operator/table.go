@@ -34,6 +34,7 @@ type table[K comparable, A any] struct {
 	had      *keyFilter[K] // nil: there may be any keys in the store, or, if it is complete, none that are not here
 	hand     uint32        // of the clock that picks entries to evict
 	shape    uint64        // another one with each entry that comes or goes
+	asked    uint64        // look-ups so far
 }
 
 type entry[K comparable, A any] struct {
@@ -74,6 +75,7 @@ func (t *table[K, A]) slot(i uint32) *entry[K, A] {
 
 // lookup finds an entry, live or dead.
 func (t *table[K, A]) lookup(k K) *entry[K, A] {
+	t.asked++
 	e := t.peek(k)
 	if e != nil {
 		e.recent = true
@@ -312,40 +314,60 @@ func (s *backing[K, A]) put(t *table[K, A], k K, key, val []byte, found bool) (*
 	return e, nil
 }
 
-// cut hands over the changed entries of a table. It returns about how many bytes an entry takes.
+const cutTogether = 32 // entries
+
+// cut hands over the changed entries of a table.
 func (s *backing[K, A]) cut(t *table[K, A], d *task.Delta, start int64) error {
 	if len(t.changed) > 0 && !s.written.noted {
 		s.written.note(d, appendWrittenKey(d.Buf(256), s.id), s.keys.Name())
 	}
-	for _, e := range t.changed {
-		if !e.changed {
+	for some := range slices.Chunk(t.changed, cutTogether) {
+		changed := 0
+		for _, e := range some { // all are fetched from memory at the same time; see approach
+			if e.changed {
+				changed++
+			}
+		}
+		if changed == 0 {
 			continue
 		}
-		e.changed = false
-		if !e.live && !e.logged {
-			t.remove(e)
-			continue
-		}
-		b, err := s.appendKey(d.Buf(512), e.key, start)
-		if err != nil {
-			return err
-		}
-		n := len(b)
-		if e.live {
-			if b, err = s.appendValue(b, e); err != nil {
+		for _, e := range some {
+			if err := s.cutOne(t, e, d, start); err != nil {
 				return err
 			}
-			s.keyBulk.saw(len(s.userKey(b[:n])))
-			s.valBulk.saw(len(b) - n)
-		}
-		d.Put(b, n, !e.live, false)
-		e.epoch, e.logged = d.Epoch, e.live
-		if !e.live {
-			t.dead = append(t.dead, e.key)
 		}
 	}
 	clear(t.changed)
 	t.changed = t.changed[:0]
+	return nil
+}
+
+func (s *backing[K, A]) cutOne(t *table[K, A], e *entry[K, A], d *task.Delta, start int64) error {
+	if !e.changed {
+		return nil
+	}
+	e.changed = false
+	if !e.live && !e.logged {
+		t.remove(e)
+		return nil
+	}
+	b, err := s.appendKey(d.Buf(512), e.key, start)
+	if err != nil {
+		return err
+	}
+	n := len(b)
+	if e.live {
+		if b, err = s.appendValue(b, e); err != nil {
+			return err
+		}
+		s.keyBulk.saw(len(s.userKey(b[:n])))
+		s.valBulk.saw(len(b) - n)
+	}
+	d.Put(b, n, !e.live, false)
+	e.epoch, e.logged = d.Epoch, e.live
+	if !e.live {
+		t.dead = append(t.dead, e.key)
+	}
 	return nil
 }
 
