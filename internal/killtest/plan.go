@@ -100,7 +100,7 @@ func makePlan(rng *rand.Rand, guarantee string, kills int) (plan []action, inRes
 var plants = map[string][]action{
 	"no-transaction":    {{kill, "after-flush"}, {kill, "after-flush"}, {kill, "before-apply"}, {kill, "after-flush"}, {kill, random}},
 	"offsets-first":     {{kill, "before-end"}, {kill, "before-end"}, {kill, "before-end"}},
-	"unfenced-offsets":  {{kind: zombie}, {kind: zombie}, {kind: zombie}},
+	"unfenced-offsets":  {{kind: zombie}, {kind: zombie}, {kind: zombie}, {kind: zombie}, {kind: zombie}, {kind: zombie}}, // one alone may not find it
 	"no-toc-timers":     {{kind: timers}, {kind: timers}, {kind: timers}},
 	"early-state":       {{kill, "before-flush"}, {kill, "after-flush"}, {kill, "before-end"}},
 	"skip-restore":      {{kill, "before-apply"}, {kill, "before-apply"}, {kill, "after-end"}},
