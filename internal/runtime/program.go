@@ -105,10 +105,10 @@ func (c *Config) fetchBytes() int64  { return min(c.divided()/24, mostQueued) } 
 func (c *Config) outputBytes() int64 { return c.fetchBytes() }                  // of the next epoch, while one is committed
 func (c *Config) storeBytes() int64  { return c.divided() / 5 }                 // block cache and memtables
 
-// mostQueued is beyond what any queue of a budget of 3 GiB has. Longer ones make nothing faster.
+// mostQueued is what a queue has of a budget of 3 GiB. A larger budget is for state.
 const mostQueued = 128 << 20
 
-// keptBytes is for all tasks' caches, when an epoch is applied. What the four kinds of queues spare of a large budget is theirs.
+// keptBytes is for all tasks' caches, when an epoch is applied. What queues spare of a large budget is theirs, but for the writing client's.
 func (c *Config) keptBytes() int64 { return c.divided()/14 + 4*(c.divided()/24-c.fetchBytes()) }
 
 // dirtyBytes is what an epoch may change in the caches before it is ended early. When the next one has changed twice as much, no task

@@ -67,7 +67,7 @@ func everywhere(t *testing.T, test func(*db)) {
 		if url == "" {
 			t.Skip("DYNAMODB_ENDPOINT is not set")
 		}
-		// Connections are not used again: that server closes them when it likes, and a request that is not repeated fails then.
+		// Requests are not repeated here, and one on a connection that had been used before has failed.
 		h := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 		d := &db{t, client(url, h), fmt.Sprintf("t-%d", time.Now().UnixNano())}
 		d.create()
