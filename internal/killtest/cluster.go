@@ -87,6 +87,10 @@ func ask[T any](ctx context.Context, doing string, f func() (T, error)) (T, erro
 	}
 }
 
+func (c *cluster) topics(ctx context.Context) (kadm.TopicDetails, error) {
+	return ask(ctx, "list the topics", func() (kadm.TopicDetails, error) { return c.adm.ListTopics(ctx) })
+}
+
 // offsets is a question for ask: one of the client's lists, none of which has failed for a partition.
 func offsets(ctx context.Context, list func(context.Context, ...string) (kadm.ListedOffsets, error), topics ...string) func() (kadm.ListedOffsets, error) {
 	return func() (kadm.ListedOffsets, error) {
@@ -98,7 +102,7 @@ func offsets(ctx context.Context, list func(context.Context, ...string) (kadm.Li
 // inputs are the topics whose positions the application commits: those that are sent to, and its own.
 func (c *cluster) inputs(ctx context.Context) ([]string, error) {
 	names := []string{c.topic(topicIn), c.topic(topicKeyed)}
-	listed, err := ask(ctx, "list the topics", func() (kadm.TopicDetails, error) { return c.adm.ListTopics(ctx) })
+	listed, err := c.topics(ctx)
 	for _, t := range listed.Names() {
 		if strings.HasPrefix(t, c.prefix+"-") && strings.HasSuffix(t, "-repartition") {
 			names = append(names, t)

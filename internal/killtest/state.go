@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"hash/fnv"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -32,7 +31,7 @@ func storeID(name string) uint32 {
 }
 
 func (o *oracle) state(ctx context.Context, c *cluster) error {
-	topics, err := ask(ctx, "list the topics", func() (kadm.TopicDetails, error) { return c.adm.ListTopics(ctx) })
+	topics, err := c.topics(ctx)
 	if err != nil {
 		return err
 	}

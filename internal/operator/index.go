@@ -70,10 +70,11 @@ func (x *index) grow() {
 	}
 }
 
-// remove frees the place where a probe is. Those behind it that belong at it or before it move up.
-func (x *index) remove(p probe) {
+// remove frees the place where a probe is, and returns the slot. Places behind it that belong at it or before it move up.
+func (x *index) remove(p probe) (slot uint32) {
 	mask := uint32(len(x.places) - 1)
 	hole := p.at & mask
+	slot = uint32(x.places[hole]) - 1
 	for at := hole; ; {
 		at = (at + 1) & mask
 		place := x.places[at]
@@ -87,4 +88,5 @@ func (x *index) remove(p probe) {
 	}
 	x.places[hole] = 0
 	x.used--
+	return slot
 }

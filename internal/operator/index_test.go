@@ -45,7 +45,7 @@ func TestIndexAgainstMap(t *testing.T) {
 				if !ok {
 					t.Skip("there is none")
 				}
-				x.remove(p)
+				require.Equal(t, slot, x.remove(p))
 				require.Equal(t, h, model[slot])
 				delete(model, slot)
 			},

@@ -419,7 +419,7 @@ func (o *keyWindows[K, A]) Changed() int { return len(o.table.changed) * o.perEn
 // Held implements task.Stateful.
 func (o *keyWindows[K, A]) Held() int {
 	var k K
-	return o.table.size()*o.perEntry() + len(o.schedule.queue.list)*3*(int(unsafe.Sizeof(k))+16)
+	return o.table.entries()*o.perEntry() + len(o.schedule.queue.list)*3*(int(unsafe.Sizeof(k))+16)
 }
 
 // ClosedThrough implements task.Closer.

@@ -302,7 +302,7 @@ func (o *Detect[K, V]) perEntry() int {
 	return o.store.bareSize() + max(o.store.valBulk.bytes(), o.bulk)
 }
 
-func (o *Detect[K, V]) heldRows() int { return o.table.size() * o.perEntry() }
+func (o *Detect[K, V]) heldRows() int { return o.table.entries() * o.perEntry() }
 
 // Changed implements task.Stateful.
 func (o *Detect[K, V]) Changed() int {

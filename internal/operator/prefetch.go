@@ -104,7 +104,7 @@ const manyEntries = 1 << 14
 // is on its way; so first all places in the index are read, then all entries. Records that need them find them near.
 func (s *backing[K, A]) approach(x *prefetch[K, A], t *table[K, A], n int, key func(i int) []byte) {
 	switch {
-	case t.size() < manyEntries:
+	case t.entries() < manyEntries:
 		return
 	case x.paused > 0:
 		x.paused--

@@ -142,11 +142,11 @@ func TestPrefetch(t *testing.T) {
 	t.Run("what was not there is dropped like the others", func(t *testing.T) {
 		p, r := ahead(t, st, 0)
 		require.NoError(t, lookAhead(r, p, keysOfRecords(from(80, 40)...)))
-		require.Equal(t, 40, r.table.size())
+		require.Equal(t, 40, r.table.entries())
 		for range 2 { // the clock passes those that were used once
 			r.Applied(1)
 		}
-		require.Zero(t, r.table.size())
+		require.Zero(t, r.table.entries())
 	})
 
 	t.Run("the store's error", func(t *testing.T) {

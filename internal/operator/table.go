@@ -85,26 +85,32 @@ func (t *table[K, A]) lookup(k K) *entry[K, A] {
 
 // peek is lookup by one who does not use the entry.
 func (t *table[K, A]) peek(k K) *entry[K, A] {
+	_, e := t.seek(k)
+	return e
+}
+
+// seek finds an entry, and its place in the index.
+func (t *table[K, A]) seek(k K) (probe, *entry[K, A]) {
 	for p := t.index.probe(maphash.Comparable(t.seed, k)); ; {
 		i, ok := t.index.next(&p)
 		if !ok {
-			return nil
+			return p, nil
 		}
 		if e := t.slot(i); e.key == k {
-			return e
+			return p, e
 		}
 	}
 }
 
-// size is how many entries there are, live or dead.
-func (t *table[K, A]) size() int { return t.index.used }
+// entries is how many there are, live or dead.
+func (t *table[K, A]) entries() int { return t.index.used }
 
 // absent says that the store does not have a key either that lookup has not found.
 func (t *table[K, A]) absent(k K) bool { return t.complete || t.had != nil && !t.had.has(k) }
 
 // lack says that from now on the store has entries that the table, which was complete, does not have.
 func (t *table[K, A]) lack() {
-	t.complete, t.had = false, newKeyFilter[K](2*t.size())
+	t.complete, t.had = false, newKeyFilter[K](2*t.entries())
 	t.each(func(e *entry[K, A]) { t.had.add(e.key) })
 }
 
@@ -135,17 +141,11 @@ func (t *table[K, A]) insert(k K) *entry[K, A] {
 }
 
 func (t *table[K, A]) remove(e *entry[K, A]) {
-	for p := t.index.probe(maphash.Comparable(t.seed, e.key)); ; {
-		i, ok := t.index.next(&p)
-		if !ok {
-			return
-		}
-		if t.slot(i) == e {
-			t.index.remove(p)
-			t.free = append(t.free, i)
-			break
-		}
+	p, found := t.seek(e.key)
+	if found == nil { // its key is not equal to itself, as NaN
+		return
 	}
+	t.free = append(t.free, t.index.remove(p))
 	t.shape++
 	*e = entry[K, A]{epoch: vacant}
 }
@@ -388,7 +388,7 @@ func (t *table[K, A]) applied(epoch uint64) {
 }
 
 // size is about how many bytes the entries of a table take.
-func (s *backing[K, A]) size(t *table[K, A]) int { return t.size()*s.entrySize() + t.had.bytes() }
+func (s *backing[K, A]) size(t *table[K, A]) int { return t.entries()*s.entrySize() + t.had.bytes() }
 
 func (s *backing[K, A]) entrySize() int { return s.bareSize() + s.valBulk.bytes() }
 

@@ -302,7 +302,7 @@ type keyed[K comparable, A any] struct {
 // sorted lists a table's live entries in the order of their encoded keys.
 func (s *backing[K, A]) sorted(p *table[K, A]) (list []keyed[K, A], err error) {
 	var arena []byte
-	n := p.size()
+	n := p.entries()
 	r := make(ranks, 0, n)
 	list = make([]keyed[K, A], 0, n)
 	p.each(func(e *entry[K, A]) {
