@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -30,12 +31,22 @@ type db struct {
 	table string
 }
 
-func client(url string, h *http.Client) *dynamodb.Client {
-	o := dynamodb.Options{Region: "us-east-1", BaseEndpoint: aws.String(url), RetryMaxAttempts: 1, Credentials: credentials.NewStaticCredentialsProvider("any", "any", "")}
-	if h != nil {
-		o.HTTPClient = h
+func client(url string, t http.RoundTripper) *dynamodb.Client {
+	return dynamodb.New(dynamodb.Options{Region: "us-east-1", BaseEndpoint: aws.String(url), RetryMaxAttempts: 1, Credentials: credentials.NewStaticCredentialsProvider("any", "any", ""),
+		HTTPClient: &http.Client{Transport: plainBodies{t}}})
+}
+
+// plainBodies hides that the bodies of requests have WriteTo. The SDK closes a body when the head of the answer is there,
+// and WriteTo of a closed one returns io.EOF, which net/http, when it looks whether the body goes on, takes for a failed
+// write: it closes the connection, and the rest of the answer is lost. A client that tries again doesn't notice.
+type plainBodies struct{ http.RoundTripper }
+
+func (p plainBodies) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		r = r.Clone(r.Context())
+		r.Body = struct{ io.ReadCloser }{r.Body}
 	}
-	return dynamodb.New(o)
+	return p.RoundTripper.RoundTrip(r)
 }
 
 var create = dynamodb.CreateTableInput{BillingMode: types.BillingModePayPerRequest,
@@ -58,7 +69,7 @@ func everywhere(t *testing.T, test func(*db)) {
 		s, err := kinesistest.Start(kinesistest.Options{})
 		require.NoError(t, err)
 		t.Cleanup(s.Close)
-		d := &db{t, client(s.URL(), nil), "t"}
+		d := &db{t, client(s.URL(), http.DefaultTransport), "t"}
 		d.create()
 		test(d)
 	})
@@ -67,9 +78,7 @@ func everywhere(t *testing.T, test func(*db)) {
 		if url == "" {
 			t.Skip("DYNAMODB_ENDPOINT is not set")
 		}
-		// Requests are not repeated here, and one on a connection that had been used before has failed.
-		h := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-		d := &db{t, client(url, h), fmt.Sprintf("t-%d", time.Now().UnixNano())}
+		d := &db{t, client(url, http.DefaultTransport), fmt.Sprintf("t-%d", time.Now().UnixNano())}
 		d.create()
 		t.Cleanup(func() {
 			_, _ = d.DeleteTable(context.Background(), &dynamodb.DeleteTableInput{TableName: aws.String(d.table)})
@@ -275,7 +284,7 @@ func TestUnsupported(t *testing.T) {
 	s, err := kinesistest.Start(kinesistest.Options{})
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
-	d := &db{t, client(s.URL(), nil), "t"}
+	d := &db{t, client(s.URL(), http.DefaultTransport), "t"}
 	d.create()
 	d.put("k", "a", "n", 1)
 	for what, call := range map[string]func() error{
@@ -314,7 +323,7 @@ func TestTable(t *testing.T) {
 	s, err := kinesistest.Start(kinesistest.Options{Now: clock.now, Creating: time.Second, Lag: time.Second})
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
-	d := &db{t, client(s.URL(), nil), "t"}
+	d := &db{t, client(s.URL(), http.DefaultTransport), "t"}
 	status := func() string {
 		out, err := d.DescribeTable(t.Context(), &dynamodb.DescribeTableInput{TableName: &d.table})
 		var missing *types.ResourceNotFoundException
@@ -358,7 +367,7 @@ func TestTableFaults(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	synctest.Test(t, func(t *testing.T) {
-		d := &db{t, client(s.URL(), s.HTTPClient()), "t"}
+		d := &db{t, client(s.URL(), s.HTTPClient().Transport), "t"}
 		d.create()
 		d.put("k", "a", "n", 1)
 		s.Fault(kinesistest.Fault{Action: "UpdateItem", Shard: "b", Error: "InternalServerError"})
