@@ -196,7 +196,7 @@ func exchanged[K comparable, V any](t *Topology, from *keyedNode[K, V], keys cod
 			hand = operator.NewSender(b.task, lane, keys, value, &parcels)
 		}
 		if n.Input.Gathers != nil && n.Input.Gathers() && !b.semantics.kafka {
-			process, gather := out.gather(b, lane, hand)
+			process, gather := out.gather(b, lane, hand, clock)
 			b.task.AddCarry(topic, clock, b.env.Memory(), gather)
 			return process
 		}

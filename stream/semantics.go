@@ -59,20 +59,20 @@ func streamWindow[K comparable, V, A any](b *compiler, w window.Window, merge fu
 		if retention == 0 {
 			retention = gap + w.Grace.Milliseconds()
 		}
-		return func(t *task.Task, _ *task.Clock, in *operator.Held[K, V], s operator.KeyWindowSpec[K, A]) task.KeyedFn[K, V] {
+		return func(t *task.Task, _ *task.Clock, in *operator.Held[K, V], s operator.KeyWindowSpec[K, A]) (task.KeyedFn[K, V], operator.Taker[K]) {
 			s.Grace = w.Grace.Milliseconds()
 			o := operator.NewStreamSession(t, b.streamTime(), s, func() int64 { return gap }, gap, retention, merge)
-			return operator.NoNulls(s.Op, true, false, in.Into(o.Process))
+			return operator.NoNulls(s.Op, true, false, in.Into(o.Process)), nil
 		}
 	case window.Sliding:
-		return func(t *task.Task, _ *task.Clock, in *operator.Held[K, V], s operator.KeyWindowSpec[K, A]) task.KeyedFn[K, V] {
+		return func(t *task.Task, _ *task.Clock, in *operator.Held[K, V], s operator.KeyWindowSpec[K, A]) (task.KeyedFn[K, V], operator.Taker[K]) {
 			s.Grace = w.Grace.Milliseconds()
 			o := operator.NewStreamSliding(t, b.streamTime(), s, w.Difference.Milliseconds())
-			return operator.NoNulls(s.Op, true, true, in.Into(o.Process))
+			return operator.NoNulls(s.Op, true, true, in.Into(o.Process)), nil
 		}
 	}
 	return other
 }
 
-// windowOperator makes the operator of a window.
-type windowOperator[K comparable, V, A any] = func(*task.Task, *task.Clock, *operator.Held[K, V], operator.KeyWindowSpec[K, A]) task.KeyedFn[K, V]
+// windowOperator makes the operator of a window; and what takes several records as one, if it can.
+type windowOperator[K comparable, V, A any] = func(*task.Task, *task.Clock, *operator.Held[K, V], operator.KeyWindowSpec[K, A]) (task.KeyedFn[K, V], operator.Taker[K])

@@ -134,7 +134,7 @@ type keyedNode[K comparable, V any] struct {
 	n    *plan.Node
 	subs []func(*compiler) task.KeyedFn[K, V]
 	// gather makes what writes to it, a repartition, if n.Input.Gathers; see operator.Gather.
-	gather func(*compiler, operator.Lane, *operator.Sender[K, V]) (task.KeyedFn[K, V], task.Gatherer)
+	gather func(*compiler, operator.Lane, *operator.Sender[K, V], *task.Clock) (task.KeyedFn[K, V], task.Gatherer)
 }
 
 func (s *keyedNode[K, V]) compile(b *compiler) task.KeyedFn[K, V] {

@@ -137,10 +137,14 @@ func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store st
 		n.Store.Kind = panes
 	}
 	gathers := func() bool {
-		return aligned && shares && !missing && operator.CanGather[A](a.Alignment(), n.Store.Kind == panes)
+		if !shares || missing || w.trigger != (window.Trigger{}) || !operator.CanGather[A]() {
+			return false
+		}
+		_, sessions := w.w.(window.Session)
+		return sessions || aligned && (n.Store.Kind == panes || a.Alignment().Single())
 	}
 	if gathers() {
-		gather(s, out, vals, a.Alignment(), update, gathers)
+		gather(s, out, vals, w.w, update, gathers)
 	}
 	n.Detail, n.Store.Window = w.w.String(), w.w.String()
 	if w.trigger != (window.Trigger{}) {
@@ -160,25 +164,27 @@ func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store st
 			build = streamWindow(b, w.w, merge, build)
 		}
 		held := &operator.Held[K, V]{}
-		add := operator.AddHeld(held, update)
+		add, lates := operator.AddHeld(held, update), held.Late(late)
+		take := func(operator.Taker[K]) {}
+		if gathers() && !b.semantics.kafka {
+			g := &operator.Gathered[A]{}
+			add, lates = g.Add(add, merge), g.Late(lates)
+			take = func(t operator.Taker[K]) {
+				b.gathered[s.node.n] = operator.FromGathered(b.op(n), g, vals, !aligned, t)
+			}
+		}
 		if !aligned {
-			return build(b.task, b.clock(n), held, operator.KeyWindowSpec[K, A]{Op: b.op(n), Store: store, Keys: s.keys, Vals: vals, Update: add,
+			process, t := build(b.task, b.clock(n), held, operator.KeyWindowSpec[K, A]{Op: b.op(n), Store: store, Keys: s.keys, Vals: vals, Update: add,
 				OnUpdate: fan(b, out.outs.update), OnCommit: fan(b, out.outs.commit), OnClose: fan(b, out.outs.close),
-				OnPace: fan(b, out.outs.pace), Every: out.outs.every.Milliseconds(), Late: held.Late(late),
+				OnPace: fan(b, out.outs.pace), Every: out.outs.every.Milliseconds(), Late: lates,
 				OnFire: fan(b, out.outs.fire), Trigger: operator.Trigger{Count: uint64(w.trigger.Count),
 					Every: w.trigger.Every.Milliseconds(), End: w.trigger.End, Purge: w.trigger.Purge}})
+			take(t)
+			return process
 		}
 		spec := operator.WindowedSpec[K, A]{Op: b.op(n), Store: store, Keys: s.keys, Vals: vals, Window: a.Alignment(), Update: add,
 			OnUpdate: fan(b, out.outs.update), OnCommit: fan(b, out.outs.commit), OnClose: fan(b, out.outs.close),
-			OnPace: fan(b, out.outs.pace), Every: out.outs.every.Milliseconds(), Late: held.Late(late)}
-		take := func(func(*task.Ctx, K, uint64)) {}
-		if gathers() {
-			g := &operator.Gathered[A]{}
-			spec.Update, spec.Late = g.Add(add, merge), g.Late(spec.Late)
-			take = func(process func(*task.Ctx, K, uint64)) {
-				b.gathered[s.node.n] = operator.FromGathered(b.op(n), g, vals, process)
-			}
-		}
+			OnPace: fan(b, out.outs.pace), Every: out.outs.every.Milliseconds(), Late: lates}
 		if b.semantics.kafka {
 			return operator.NoNulls(b.op(n), true, false, held.Into(operator.NewStreamWindowed(b.task, b.streamTime(), spec).Process))
 		}
@@ -197,7 +203,7 @@ func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store st
 
 // gather lets the repartition that the aggregate reads, if there is one, carry aggregates instead of records, as long as
 // nothing else reads it, and nothing is wanted that a single record decides.
-func gather[K comparable, V, A any](s Keyed[K, V], out Aggregated[K, V, A], vals codec.Codec[A], windows window.Alignment, update operator.Update[V, A], can func() bool) {
+func gather[K comparable, V, A any](s Keyed[K, V], out Aggregated[K, V, A], vals codec.Codec[A], w window.Window, update operator.Update[V, A], can func() bool) {
 	at := s.node
 	if at.n.Kind != plan.Repartition {
 		return
@@ -206,13 +212,19 @@ func gather[K comparable, V, A any](s Keyed[K, V], out Aggregated[K, V, A], vals
 		x := out.outs
 		return can() && len(at.subs) == 1 && len(x.update) == 0 && len(x.pace) == 0 && len(x.late) == 0
 	}
-	at.gather = func(b *compiler, to operator.Lane, across *operator.Sender[K, V]) (task.KeyedFn[K, V], task.Gatherer) {
+	at.gather = func(b *compiler, to operator.Lane, across *operator.Sender[K, V], clock *task.Clock) (task.KeyedFn[K, V], task.Gatherer) {
 		held := &operator.Held[K, V]{}
 		var hand operator.Hand[K]
 		if across != nil {
 			hand = across.Gathered
 		}
-		g := operator.NewGather(b.task, to, hand, operator.GatherSpec[K, A]{Aggregate: b.op(out.n), Keys: s.keys, Vals: vals, Window: windows, Update: operator.AddHeld(held, update)})
+		spec := operator.GatherSpec[K, A]{Aggregate: b.op(out.n), Keys: s.keys, Vals: vals, Update: operator.AddHeld(held, update)}
+		if w, ok := w.(window.Session); ok {
+			g := operator.NewGatherSessions(b.task, clock, to, hand, spec, w.Gap.Milliseconds(), w.Grace.Milliseconds())
+			return held.Into(g.Process), g
+		}
+		spec.Window = w.(window.Aligned).Alignment()
+		g := operator.NewGather(b.task, to, hand, spec)
 		return held.Into(g.Process), g
 	}
 }
@@ -265,37 +277,38 @@ func keyWindow[K comparable, V, A any](of Windowed[K, V], merge func(*A, A)) win
 	type spec = operator.KeyWindowSpec[K, A]
 	type values = *operator.Held[K, V]
 	if gap, grace, ok := session[V](of.w); ok {
-		return func(t *task.Task, clock *task.Clock, in values, s spec) task.KeyedFn[K, V] {
+		return func(t *task.Task, clock *task.Clock, in values, s spec) (task.KeyedFn[K, V], operator.Taker[K]) {
 			s.Grace = grace.Milliseconds()
-			return in.Into(operator.NewSession(t, clock, s, in.Gap(gap), merge).Process)
+			o := operator.NewSession(t, clock, s, in.Gap(gap), merge)
+			return in.Into(o.Process), o.Take
 		}
 	}
 	switch w := of.w.(type) {
 	case window.Aligned:
-		return func(t *task.Task, clock *task.Clock, in values, s spec) task.KeyedFn[K, V] {
+		return func(t *task.Task, clock *task.Clock, in values, s spec) (task.KeyedFn[K, V], operator.Taker[K]) {
 			a := w.Alignment()
 			s.Grace = a.Grace
-			return in.Into(operator.NewTriggered(t, clock, s, &a).Process)
+			return in.Into(operator.NewTriggered(t, clock, s, &a).Process), nil
 		}
 	case window.Global:
-		return func(t *task.Task, clock *task.Clock, in values, s spec) task.KeyedFn[K, V] {
+		return func(t *task.Task, clock *task.Clock, in values, s spec) (task.KeyedFn[K, V], operator.Taker[K]) {
 			s.Grace = w.TTL.Milliseconds()
-			return in.Into(operator.NewTriggered(t, clock, s, nil).Process)
+			return in.Into(operator.NewTriggered(t, clock, s, nil).Process), nil
 		}
 	case window.Sliding:
-		return func(t *task.Task, clock *task.Clock, in values, s spec) task.KeyedFn[K, V] {
+		return func(t *task.Task, clock *task.Clock, in values, s spec) (task.KeyedFn[K, V], operator.Taker[K]) {
 			s.Grace = w.Grace.Milliseconds()
-			return in.Into(operator.NewSliding(t, clock, s, w.Difference.Milliseconds()+1, false).Process) // its end is included
+			return in.Into(operator.NewSliding(t, clock, s, w.Difference.Milliseconds()+1, false).Process), nil // its end is included
 		}
 	case window.Trailing:
-		return func(t *task.Task, clock *task.Clock, in values, s spec) task.KeyedFn[K, V] {
+		return func(t *task.Task, clock *task.Clock, in values, s spec) (task.KeyedFn[K, V], operator.Taker[K]) {
 			s.Grace = w.Grace.Milliseconds()
-			return in.Into(operator.NewSliding(t, clock, s, w.Size.Milliseconds(), true).Process)
+			return in.Into(operator.NewSliding(t, clock, s, w.Size.Milliseconds(), true).Process), nil
 		}
 	case window.Count:
-		return func(t *task.Task, clock *task.Clock, in values, s spec) task.KeyedFn[K, V] {
+		return func(t *task.Task, clock *task.Clock, in values, s spec) (task.KeyedFn[K, V], operator.Taker[K]) {
 			s.Grace = w.TTL.Milliseconds()
-			return in.Into(operator.NewCount(t, clock, s, w.Size).Process)
+			return in.Into(operator.NewCount(t, clock, s, w.Size).Process), nil
 		}
 	}
 	return nil

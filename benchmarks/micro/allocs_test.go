@@ -37,7 +37,8 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 				numbers(topo, "in").Process("p", func(p *stream.Process[int64, int64, int64], n int64) { *p.State() += n }, nil)
 			})
 		},
-		"gather": gathered,
+		"gather":          gathered,
+		"gather sessions": gatheredSessions,
 	} {
 		t.Run(name, func(t *testing.T) { assert.Less(t, allocations(t, s), 0.01, "allocations per record") })
 	}

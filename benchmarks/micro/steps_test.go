@@ -231,12 +231,19 @@ func exchanged(tb testing.TB) step {
 }
 
 // Records are added up before they would go to the task of their new key: the step that takes its place for skewed keys.
-func BenchmarkGather(b *testing.B) { run(b, gathered(b)) }
+func BenchmarkGather(b *testing.B) {
+	b.Run("tumbling", func(b *testing.B) { run(b, gathered(b)) })
+	b.Run("sessions", func(b *testing.B) { run(b, gatheredSessions(b)) })
+}
 
-func gathered(tb testing.TB) step {
+func gathered(tb testing.TB) step { return gather(tb, window.Tumbling{Size: 24 * time.Hour}) }
+
+func gatheredSessions(tb testing.TB) step { return gather(tb, window.Session{Gap: time.Hour}) }
+
+func gather(tb testing.TB, w window.Window) step {
 	bed := newBed(tb, 1<<30, false, func(topo *stream.Topology) {
 		topo.From(source.Kafka("in", codec.Int64, source.MaxAhead(-1))).KeyBy(func(n int64) int64 { return n % 10 }).
-			Window(window.Tumbling{Size: 24 * time.Hour}).Count("n").
+			Window(w).Count("n").
 			OnClose(func(_ int64, _ window.Span, n int64) int64 { return n }).To(sink.Kafka("out", codec.Int64))
 	})
 	batch := records("in", n, n)

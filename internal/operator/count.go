@@ -38,7 +38,7 @@ func (o *Count[K, A]) Process(c *task.Ctx, k K) {
 	}
 	o.windows.Update(&s.val, !e.live)
 	s.from, s.to = min(s.from, c.Time), max(s.to, c.Time+1)
-	o.windows.counted(&s, c.Time)
+	o.windows.counted(&s, c.Time, 1)
 	if s.revision < o.size || plant.Is("count") && s.revision == o.size && o.size > 2 { // planted: a window takes a record more
 		o.windows.keep(e, append(e.val[:0], s))
 		o.windows.updated(c, k, &e.val[0])

@@ -26,6 +26,8 @@ import (
 // window, or the epoch ends. A record of a window that this task's watermark has passed when it was sent last is in time only
 // if another task lags, and is sent after the step.
 //
+// Sessions: see GatherSessions.
+//
 // What is gathered is part of the open epoch. A crash drops it together with the records' positions, so it is not state.
 type Gather[K comparable, A any] struct {
 	GatherSpec[K, A]
@@ -37,9 +39,10 @@ type Gather[K comparable, A any] struct {
 	spare []*gathered[K, A]
 	keys  []byte // encoded keys of all cells
 	count int    // of aggregates in all cells
-	// closes is when the first window closes that something gathered is in; a pane is in several.
-	closes int64
-	saved  []ungathered[K, A]
+	// closes is when the first window closes that something gathered is in, as far as this task knows; a pane is in several.
+	closes   int64
+	sessions bool // what is sent begins with how long before its time the first of its records was: uvarint
+	saved    []ungathered[K, A]
 }
 
 // GatherSpec is what the topology says about the aggregate.
@@ -51,10 +54,10 @@ type GatherSpec[K comparable, A any] struct {
 	Update    Add[A]
 }
 
-// gathered are the aggregates of one window, or of one pane.
+// gathered are the aggregates of one window, or of one pane; or of all sessions.
 type gathered[K comparable, A any] struct {
 	place int64
-	index map[K]int
+	index map[K]int // the key's last one in list
 	list  []partial[K, A]
 }
 
@@ -62,11 +65,13 @@ type gathered[K comparable, A any] struct {
 type partial[K comparable, A any] struct {
 	val       A
 	k         K
-	time      int64 // the largest among its records
+	from      int64 // the smallest time among its records; of sessions
+	time      int64 // the largest
 	records   uint64
 	key       int // where it begins in Gather.keys
 	keyLen    int
 	partition int32
+	alone     bool // it takes no other record
 }
 
 // ungathered is what a partial was before a record changed it.
@@ -92,33 +97,51 @@ func (o *Gather[K, A]) Process(c *task.Ctx, k K) {
 	in := o.last
 	if place := o.Window.Last(c.Time); in == nil || in.place != place {
 		in = o.cell(place)
+		o.closes = min(o.closes, o.Window.To(o.Window.First(place))+o.Window.Grace)
 	}
-	i, found := in.index[k]
-	if !found {
-		at := len(o.keys)
-		keys, err := o.Keys.Append(o.keys, k)
-		if err != nil {
-			c.Reject(errEncode("key", err), nil)
-			return
-		}
-		o.keys = keys
-		i = len(in.list)
-		in.list = append(in.list, partial[K, A]{k: k, key: at, keyLen: len(keys) - at, partition: o.partition(o.task, keys[at:])})
-		in.index[k] = i
-		o.count++
+	if i, ok := o.of(c, in, k); ok {
+		o.take(c, in, i)
 	}
+}
+
+// of is where a key's last aggregate is.
+func (o *Gather[K, A]) of(c *task.Ctx, in *gathered[K, A], k K) (i int, ok bool) {
+	if i, ok = in.index[k]; ok {
+		return i, true
+	}
+	at := len(o.keys)
+	keys, err := o.Keys.Append(o.keys, k)
+	if err != nil {
+		c.Reject(errEncode("key", err), nil)
+		return 0, false
+	}
+	o.keys = keys
+	return o.another(in, partial[K, A]{k: k, key: at, keyLen: len(keys) - at, partition: o.partition(o.task, keys[at:])}), true
+}
+
+// another makes an empty aggregate the key's last.
+func (o *Gather[K, A]) another(in *gathered[K, A], x partial[K, A]) (i int) {
+	i = len(in.list)
+	in.list = append(in.list, x)
+	in.index[x.k] = i
+	o.count++
+	return i
+}
+
+// take adds the record at hand to an aggregate.
+func (o *Gather[K, A]) take(c *task.Ctx, in *gathered[K, A], i int) {
 	x := &in.list[i]
 	c.Pass(o.Lane.Op)
 	o.saved = append(o.saved, ungathered[K, A]{in, i, *x})
 	o.task.Changing(o)
 	if x.records == 0 {
-		x.time = math.MinInt64
+		x.from, x.time = math.MaxInt64, math.MinInt64
 	}
 	c.Enter(o.Aggregate) // a panic is its
 	o.Update(&x.val, x.records == 0)
 	c.Leave(o.Aggregate)
 	x.records++
-	x.time = max(x.time, c.Time)
+	x.from, x.time = min(x.from, c.Time), max(x.time, c.Time)
 }
 
 func (o *Gather[K, A]) cell(place int64) *gathered[K, A] {
@@ -137,7 +160,6 @@ func (o *Gather[K, A]) cell(place int64) *gathered[K, A] {
 	}
 	in.place = place
 	o.cells, o.last = append(o.cells, in), in
-	o.closes = min(o.closes, o.Window.To(o.Window.First(place))+o.Window.Grace)
 	return in
 }
 
@@ -181,7 +203,7 @@ func (o *Gather[K, A]) Due(sent, now int64) bool {
 	switch {
 	case sent == eventtime.None:
 		return now != eventtime.None
-	case o.closes <= sent: // some are late, unless another task before the exchange lags
+	case o.closes <= sent: // something is late, unless another task before the exchange lags
 		return true
 	}
 	return now >= o.closesAfter(sent)
@@ -204,6 +226,9 @@ func (o *Gather[K, A]) Send(c *task.Ctx) {
 				continue
 			}
 			b := append(out.Buf(), o.keys[x.key:x.key+x.keyLen]...)
+			if o.sessions {
+				b = binary.AppendUvarint(b, uint64(x.time-x.from))
+			}
 			b, err := o.Vals.Append(b, x.val)
 			if err != nil {
 				c.Task.Fail(&task.StateError{Store: o.task.Operators[o.Aggregate].Name, Doing: "encode an aggregate that is sent to another task", Err: err})
@@ -239,18 +264,18 @@ func (o *Gather[K, A]) reset(in *gathered[K, A]) {
 // Flush implements task.Flusher: what is gathered belongs to the epoch.
 func (o *Gather[K, A]) Flush(c *task.Ctx) { o.Send(c) }
 
-// CanGather says whether records of windows may come as one aggregate, of type A: it must be possible to take back what a
-// record has done to it, which copying ensures only for types without pointers; and a record must be in one window, or in
-// one pane.
-func CanGather[A any](w window.Alignment, panes bool) bool {
-	return flat(reflect.TypeFor[A]()) && (panes || w.Single())
-}
+// CanGather says whether records may come as one aggregate of type A: it must be possible to take back what a record has done to
+// it, which copying ensures only for types without pointers. And a record must be in one window, one pane, or one session.
+func CanGather[A any]() bool { return flat(reflect.TypeFor[A]()) }
 
 // Gathered is the other end: it hands what was gathered to an operator of windows, beside records.
 type Gathered[A any] struct {
 	val   A
 	given bool
 }
+
+// Taker takes n records as one, the aggregate at hand. Their times are from this to c.Time.
+type Taker[K comparable] func(c *task.Ctx, k K, from int64, n uint64)
 
 // Add is an update with the aggregate at hand, or else with the record at hand.
 func (g *Gathered[A]) Add(add Add[A], merge func(*A, A)) Add[A] {
@@ -278,8 +303,8 @@ func (g *Gathered[A]) Late[K comparable](late LateFn[K]) LateFn[K] {
 	}
 }
 
-// FromGathered makes what takes the bytes of such an aggregate. process gets the number of its records.
-func FromGathered[K comparable, A any](op int32, g *Gathered[A], vals codec.Codec[A], process func(*task.Ctx, K, uint64)) func(*task.Ctx, K, []byte) {
+// FromGathered makes what takes the bytes of such an aggregate, of sessions or of windows.
+func FromGathered[K comparable, A any](op int32, g *Gathered[A], vals codec.Codec[A], sessions bool, take Taker[K]) func(*task.Ctx, K, []byte) {
 	name, decode := vals.Name(), vals.Decode
 	return func(c *task.Ctx, k K, b []byte) {
 		c.Enter(op)
@@ -289,7 +314,14 @@ func FromGathered[K comparable, A any](op int32, g *Gathered[A], vals codec.Code
 				decode = func([]byte) (v A, err error) { return v, codec.ErrUnreadable }
 			}
 		}
-		v, err := decode(b)
+		lasted, n := uint64(0), 0
+		if sessions {
+			lasted, n = binary.Uvarint(b)
+		}
+		v, err := decode(b[max(n, 0):])
+		if err == nil && sessions && (n <= 0 || lasted > math.MaxInt64) {
+			err = errDamaged
+		}
 		if err != nil {
 			c.Reject(fmt.Errorf("decode the aggregate of %d records, written with codec %s, with %s: %w", c.Of, name, vals.Name(), err), nil)
 			return
@@ -297,6 +329,6 @@ func FromGathered[K comparable, A any](op int32, g *Gathered[A], vals codec.Code
 		c.Leave(op)
 		g.val, g.given = v, true
 		defer func() { g.given = false }() // merge may panic
-		process(c, k, c.Of)
+		take(c, k, c.Time-int64(lasted), c.Of)
 	}
 }

@@ -166,11 +166,11 @@ func (o *keyWindows[K, A]) reschedule(e *entry[K, []span[A]]) {
 	o.clock.Need(due)
 }
 
-// counted says that the window has taken a record of the time t.
-func (o *keyWindows[K, A]) counted(s *span[A], t int64) {
+// counted says that the window has taken n records, up to the time t.
+func (o *keyWindows[K, A]) counted(s *span[A], t int64, n uint64) {
 	s.time = max(s.time, t)
 	if o.shown(s) {
-		s.revision++
+		s.revision += n
 		s.changed = true
 		s.waits = o.OnPace != nil
 	}

@@ -45,10 +45,10 @@ func NewPanes[K comparable, A any](t *task.Task, clock *task.Clock, s WindowedSp
 }
 
 // Process takes a record.
-func (o *Panes[K, A]) Process(c *task.Ctx, k K) { o.Take(c, k, 1) }
+func (o *Panes[K, A]) Process(c *task.Ctx, k K) { o.Take(c, k, 0, 1) }
 
 // Take takes n records of a pane as one; see Gather.
-func (o *Panes[K, A]) Take(c *task.Ctx, k K, n uint64) {
+func (o *Panes[K, A]) Take(c *task.Ctx, k K, _ int64, n uint64) {
 	c.Op = o.Op
 	t := c.Time
 	if plant.WindowOffByOne || plant.Is("window") {

@@ -29,14 +29,17 @@ func NewSession[K comparable, A any](t *task.Task, clock *task.Clock, s KeyWindo
 }
 
 // Process takes a record.
-func (o *Session[K, A]) Process(c *task.Ctx, k K) {
+func (o *Session[K, A]) Process(c *task.Ctx, k K) { o.Take(c, k, c.Time, 1) }
+
+// Take takes n records of a session as one, whose times are from this to c.Time; see GatherSessions.
+func (o *Session[K, A]) Take(c *task.Ctx, k K, from int64, n uint64) {
 	c.Enter(o.windows.Op)
 	gap := o.gap()
 	if gap <= 0 {
 		c.Reject(fmt.Errorf("the gap of its session is %d ms: it must be at least 1 ms", gap), nil)
 		return
 	}
-	from, to := c.Time, c.Time+gap
+	to := c.Time + gap
 	e := o.windows.entry(c, k)
 	if e == nil {
 		return
@@ -67,6 +70,7 @@ func (o *Session[K, A]) Process(c *task.Ctx, k K) {
 	case to+o.windows.Grace <= o.windows.watermark():
 		o.windows.release(e)
 		o.windows.late(c, k, from, to)
+		c.AlsoLate(o.windows.Op, n-1)
 		return
 	default:
 		c.Pass(o.windows.Op)
@@ -75,7 +79,7 @@ func (o *Session[K, A]) Process(c *task.Ctx, k K) {
 	}
 	s.from, s.to = from, to
 	fires := o.windows.trigger(s, c.Time)
-	o.windows.counted(s, c.Time)
+	o.windows.counted(s, c.Time, n)
 	if j == i+1 {
 		list[i] = *s
 	} else {

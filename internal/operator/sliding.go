@@ -105,7 +105,7 @@ func (o *Sliding[K, A]) Process(c *task.Ctx, k K) {
 			o.windows.Update(&s.val, s.time == math.MinInt64)
 			s.time = max(s.time, t)
 		}
-		o.windows.counted(&s, s.time)
+		o.windows.counted(&s, s.time, 1)
 		made = append(made, s)
 	}
 	left, right := t-o.size+1, t+1
@@ -122,7 +122,7 @@ func (o *Sliding[K, A]) Process(c *task.Ctx, k K) {
 	for i := range list {
 		if s := &list[i]; s.from <= t && t < s.to && !plant.Is("trailing") { // planted: a record does not change the windows behind it
 			o.windows.Update(&s.val, false)
-			o.windows.counted(s, t)
+			o.windows.counted(s, t, 1)
 		}
 	}
 	for _, s := range made {

@@ -264,7 +264,7 @@ func (o *Triggered[K, A]) take(c *task.Ctx, k K, e *entry[K, []span[A]], in wind
 	}
 	o.windows.Update(&s.val, s.empty) // which may panic
 	fires := o.windows.trigger(&s, c.Time)
-	o.windows.counted(&s, c.Time)
+	o.windows.counted(&s, c.Time, 1)
 	if found {
 		e.val[i] = s
 		o.windows.keep(e, e.val)

@@ -113,10 +113,10 @@ func (o *Windowed[K, A]) span(start int64, revision uint64) window.Span {
 }
 
 // Process takes a record.
-func (o *Windowed[K, A]) Process(c *task.Ctx, k K) { o.Take(c, k, 1) }
+func (o *Windowed[K, A]) Process(c *task.Ctx, k K) { o.Take(c, k, 0, 1) }
 
 // Take takes n records of a window as one; see Gather.
-func (o *Windowed[K, A]) Take(c *task.Ctx, k K, n uint64) {
+func (o *Windowed[K, A]) Take(c *task.Ctx, k K, _ int64, n uint64) {
 	c.Enter(o.Op)
 	t := c.Time
 	if plant.WindowOffByOne || plant.Is("window") {

@@ -132,6 +132,15 @@ func (k *Clock) merge() (int64, bool) {
 	return w, ok
 }
 
+// Newest is the watermark that the clock shows, or will as soon as the operators before it have acted: the task has told none that is later.
+func (k *Clock) Newest() int64 {
+	w, ok := k.merge()
+	if !ok {
+		return k.W
+	}
+	return max(k.W, w)
+}
+
 // now is the watermark that the clock may show: that of its inputs, unless records are kept that it must not overtake.
 func (k *Clock) now() int64 {
 	w := k.next

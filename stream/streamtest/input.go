@@ -69,23 +69,28 @@ func (d *Driver) PipeKeyed[K comparable, V any](topic string, key K, at time.Tim
 	})
 }
 
-// PipeTo writes a record to a source topic as it is, to the partition that it names, and processes all that it causes.
-// It moves the wall clock only if it is the first input, and there is no Start.
-func (d *Driver) PipeTo(topic string, r Record) {
+// PipeTo writes records to a source topic as they are, to the partitions that they name, and processes all that they cause.
+// It moves the wall clock only if they are the first input, and there is no Start.
+func (d *Driver) PipeTo(topic string, records ...Record) {
 	d.t.Helper()
-	switch n := d.log.count(topic); {
-	case !d.reads(topic):
-		return
-	case r.Partition < 0 || r.Partition >= n:
-		d.t.Fatalf("streamtest: topic %q has no partition %d: it has %d", topic, r.Partition, n)
+	if !d.reads(topic) {
 		return
 	}
-	d.input(func() {
-		if !d.timed {
-			d.clock(r.Time)
+	n := d.log.count(topic)
+	for _, r := range records {
+		if r.Partition < 0 || r.Partition >= n {
+			d.t.Fatalf("streamtest: topic %q has no partition %d: it has %d", topic, r.Partition, n)
+			return
 		}
-		d.write(topic, sink.Record{Stream: topic, Partition: r.Partition, Key: slices.Clone(r.Key), Value: slices.Clone(r.Value),
-			Headers: slices.Clone(r.Headers), Time: r.Time.UnixMilli()})
+	}
+	d.input(func() {
+		for _, r := range records {
+			if !d.timed {
+				d.clock(r.Time)
+			}
+			d.write(topic, sink.Record{Stream: topic, Partition: r.Partition, Key: slices.Clone(r.Key), Value: slices.Clone(r.Value),
+				Headers: slices.Clone(r.Headers), Time: r.Time.UnixMilli()})
+		}
 	})
 }
 
