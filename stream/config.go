@@ -32,8 +32,8 @@ type Config struct {
 	InstanceID string
 	// Guarantee is ExactlyOnce (the default), AtLeastOnce or AtMostOnce.
 	Guarantee connect.Guarantee
-	// CommitInterval is how often an epoch ends; under exactly-once it bounds the latency of results. The default is
-	// 100 ms.
+	// CommitInterval is how often an epoch ends; under exactly-once it bounds the latency of results. When records have
+	// just come, an epoch ends up to a tenth of it earlier. The default is 100 ms.
 	CommitInterval time.Duration
 	// SessionTimeout is how long an instance may be silent before its tasks go to others. The default is 45 s.
 	SessionTimeout time.Duration

@@ -85,6 +85,9 @@ func (e *engine) Deliver(b source.Batch) {
 	if w := p.worker.Load(); w != nil {
 		w.poke()
 	}
+	if n > 0 {
+		e.ticks.records()
+	}
 }
 
 // assign makes the tasks whose partitions are all here.

@@ -38,6 +38,7 @@ type engine struct {
 	alignment *task.Alignment // nil if no source is aligned with others
 	workers   []*worker
 	committer *checkpoint.Committer
+	ticks     *ticks
 	queued    atomic.Int64  // bytes in the ports' queues
 	epochs    atomic.Uint64 // committed in this session
 	urgent    chan struct{}
@@ -112,6 +113,7 @@ func runEngine(ctx context.Context, e *engine, leave <-chan chan error, fault <-
 	e.out.apart, _ = e.session.(connect.Apart)
 	e.exchange = newExchange(e)
 	e.alignment = e.align()
+	e.ticks = newTicks(e.cfg.CommitEvery)
 	e.committer = &checkpoint.Committer{Session: e.session, Store: e.store, Guarantee: e.cfg.Guarantee, Owner: e.owner, Term: e.snapshots.number()}
 	for range e.cfg.Workers {
 		e.workers = append(e.workers, newWorker(e, e.epoch))
@@ -179,8 +181,7 @@ func (e *engine) endCommit(closing context.Context, cancel context.CancelFunc) {
 }
 
 func (e *engine) coordinate(ctx, run context.Context, leave <-chan chan error, fault <-chan error) error {
-	tick := time.NewTicker(e.cfg.CommitEvery)
-	defer tick.Stop()
+	defer e.ticks.timer.Stop()
 	again := false // an epoch was asked for while the last one was being committed
 	for {
 		select {
@@ -198,8 +199,10 @@ func (e *engine) coordinate(ctx, run context.Context, leave <-chan chan error, f
 				again = false
 				e.hurry()
 			}
-		case <-tick.C:
-			if e.flight == nil {
+		case <-e.ticks.came:
+			e.ticks.close()
+		case <-e.ticks.timer.C:
+			if e.ticks.ends() && e.flight == nil {
 				if err := e.cut(run, nil); err != nil {
 					return err
 				}
