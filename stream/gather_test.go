@@ -216,12 +216,15 @@ func TestWhatIsGathered(t *testing.T) {
 	}
 }
 
+// oneToFour has windows, and where each lies around records of the times 1 and 4.
+var oneToFour = []struct {
+	w        window.Window
+	from, to int64
+}{{tumbling(100, 0), 0, 100}, {session(100, 0), 1, 104}}
+
 // A record that another operator gives up on was never there, although it had been added up already.
 func TestGatheredRecordThatIsGivenUpOn(t *testing.T) {
-	for _, c := range []struct {
-		w        window.Window
-		from, to int64
-	}{{tumbling(100, 0), 0, 100}, {session(100, 0), 1, 104}} {
+	for _, c := range oneToFour {
 		streamtest.EveryWay(t, made(func(topo *stream.Topology) {
 			in := texts(topo, source.OnError(onerror.Skip))
 			in.KeyBy(letter).Window(c.w).FoldMerge("members", (*members).add, func(a *members, b members) { a.merge(b) }).
@@ -241,10 +244,7 @@ func TestGatheredRecordThatIsGivenUpOn(t *testing.T) {
 
 // The ledger knows a record that is given up on while it is added up, or after that.
 func TestGatheredRecordsAreAccountedFor(t *testing.T) {
-	for _, c := range []struct {
-		w        window.Window
-		from, to int64
-	}{{tumbling(100, 0), 0, 100}, {session(100, 0), 1, 104}} {
+	for _, c := range oneToFour {
 		for _, exchange := range []stream.Exchange{stream.ThroughTopic, stream.InMemory} {
 			d := streamtest.New(t, made(func(topo *stream.Topology) {
 				in := texts(topo, source.OnError(onerror.Skip))

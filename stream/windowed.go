@@ -165,21 +165,21 @@ func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store st
 		}
 		held := &operator.Held[K, V]{}
 		add, lates := operator.AddHeld(held, update), held.Late(late)
-		take := func(operator.Taker[K]) {}
+		taken := func(operator.Taker[K]) {} // is told what takes several records as one
 		if gathers() && !b.semantics.kafka {
 			g := &operator.Gathered[A]{}
 			add, lates = g.Add(add, merge), g.Late(lates)
-			take = func(t operator.Taker[K]) {
-				b.gathered[s.node.n] = operator.FromGathered(b.op(n), g, vals, !aligned, t)
+			taken = func(by operator.Taker[K]) {
+				b.gathered[s.node.n] = operator.FromGathered(b.op(n), g, vals, !aligned, by)
 			}
 		}
 		if !aligned {
-			process, t := build(b.task, b.clock(n), held, operator.KeyWindowSpec[K, A]{Op: b.op(n), Store: store, Keys: s.keys, Vals: vals, Update: add,
+			process, take := build(b.task, b.clock(n), held, operator.KeyWindowSpec[K, A]{Op: b.op(n), Store: store, Keys: s.keys, Vals: vals, Update: add,
 				OnUpdate: fan(b, out.outs.update), OnCommit: fan(b, out.outs.commit), OnClose: fan(b, out.outs.close),
 				OnPace: fan(b, out.outs.pace), Every: out.outs.every.Milliseconds(), Late: lates,
 				OnFire: fan(b, out.outs.fire), Trigger: operator.Trigger{Count: uint64(w.trigger.Count),
 					Every: w.trigger.Every.Milliseconds(), End: w.trigger.End, Purge: w.trigger.Purge}})
-			take(t)
+			taken(take)
 			return process
 		}
 		spec := operator.WindowedSpec[K, A]{Op: b.op(n), Store: store, Keys: s.keys, Vals: vals, Window: a.Alignment(), Update: add,
@@ -191,11 +191,11 @@ func windowed[K comparable, V, A any](w Windowed[K, V], kind plan.Kind, store st
 		if n.Store.Kind == panes {
 			spec.Merge = merge
 			o := operator.NewPanes(b.task, b.clock(n), spec)
-			take(o.Take)
+			taken(o.Take)
 			return held.Into(o.Process)
 		}
 		o := operator.NewWindowed(b.task, b.clock(n), spec)
-		take(o.Take)
+		taken(o.Take)
 		return held.Into(o.Process)
 	})
 	return out

@@ -264,8 +264,8 @@ func (o *Gather[K, A]) reset(in *gathered[K, A]) {
 // Flush implements task.Flusher: what is gathered belongs to the epoch.
 func (o *Gather[K, A]) Flush(c *task.Ctx) { o.Send(c) }
 
-// CanGather says whether records may come as one aggregate of type A: it must be possible to take back what a record has done to
-// it, which copying ensures only for types without pointers. And a record must be in one window, one pane, or one session.
+// CanGather says whether several records may come as one aggregate of type A: it must be possible to take back what one of them has
+// done to it, which copying ensures only for types without pointers. That a record is in one window, pane or session is the caller's to know.
 func CanGather[A any]() bool { return flat(reflect.TypeFor[A]()) }
 
 // Gathered is the other end: it hands what was gathered to an operator of windows, beside records.

@@ -37,7 +37,7 @@ func (o *GatherSessions[K, A]) Process(c *task.Ctx, k K) {
 	in := o.last
 	if in == nil {
 		in = o.cell(0)
-		o.w = max(o.w, o.clock.Newest())
+		o.w = max(o.w, o.clock.Latest())
 	}
 	i, ok := o.of(c, in, k)
 	if !ok {

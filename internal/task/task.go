@@ -132,8 +132,8 @@ func (k *Clock) merge() (int64, bool) {
 	return w, ok
 }
 
-// Newest is the watermark that the clock shows, or will as soon as the operators before it have acted: the task has told none that is later.
-func (k *Clock) Newest() int64 {
+// Latest is the watermark that the clock shows, or will as soon as the operators before it have acted: the task has told none that is later.
+func (k *Clock) Latest() int64 {
 	w, ok := k.merge()
 	if !ok {
 		return k.W
